@@ -1,0 +1,62 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Empty: pip's own index. Set it to one of PyTorch's wheel indexes to pick a CPU or CUDA build (README, "torch").
+TORCH_INDEX_URL ?=
+DEVICE ?= cpu
+NAME ?=
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help setup demo test test-slow lint format serve bench lock example-digits clean
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with locked dependencies, torch and both packages
+
+$(STAMP): requirements/lock.txt requirements/constraints.txt pyproject.toml client/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Spikebit needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version`. Use: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/lock.txt
+	$(BIN)/python -m pip install -q $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) -c requirements/constraints.txt torch
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e client -e .
+	@touch $(STAMP)
+
+demo: setup ## The main job on real data, through the real service; last line: RESULT {json}
+	@$(BIN)/python -m examples.demo
+
+test: setup ## All tests that run on this machine; what is missing is skipped with a reason
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --device $(DEVICE) --cov --cov-report=term:skip-covered
+
+test-slow: setup ## The slow suites too
+	$(BIN)/python -m pytest -m slow --device $(DEVICE)
+
+lint: setup ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+serve: setup ## API, workers and a private Redis on loopback; prints READY {url}; Ctrl-C ends all of it
+	@exec $(BIN)/python -m serve
+
+bench: setup ## One benchmark: make bench NAME=quality (api, ...); writes benchmarks/results/NAME.json
+	@$(BIN)/python -m benchmarks $(NAME)
+
+lock: setup ## Rewrite requirements/lock.txt from lock.in
+	$(BIN)/python -m pip install -q pip-tools
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --allow-unsafe --strip-extras \
+	  -o requirements/lock.txt requirements/lock.in
+
+example-digits: setup ## Train examples/digits/digits.nir again
+	$(BIN)/python -m examples.digits.train
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
