@@ -1,0 +1,1 @@
+"""Torch-free types: what may be asked of Spikebit and what comes back."""

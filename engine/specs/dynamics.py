@@ -1,0 +1,128 @@
+"""The dynamics profile: what a NIR file does not say and accuracy depends on (DESIGN 4).
+
+A profile is either explicit, field by field, or a preset with overrides. Presets fix every field; their sources are
+the frameworks' own update equations, listed in docs/dynamics.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from engine.specs.base import Spec
+
+Readout = Literal["spike_count", "membrane_sum", "membrane_max", "membrane_last"]
+
+
+class Dynamics(Spec):
+    """How a NIR graph is to be simulated; every field is part of the model's identity."""
+
+    dt_s: float = Field(gt=0, description="Length of one time step in seconds (sinabs: 1, its unit is the step)")
+    integrator: Literal["forward_euler", "exponential"]
+    reset: Literal["subtract", "to_value", "none"]
+    reset_timing: Literal["same_step", "next_step"]
+    reset_order: Literal["before_leak", "after_leak"] | None = Field(
+        default=None, description="For next_step only: does the delayed reset act before or after the leak"
+    )
+    drop_reset_input: bool = Field(default=False, description="The input of the reset step is lost")
+    current: Literal["new", "old"] = Field(default="new", description="CubaLIF: the current that the membrane sees")
+    spike_test: Literal["gt", "ge"]
+    spikes_per_step: Literal["one", "many"] = "one"
+    max_spikes: int | None = Field(default=None, ge=1, le=65535, description="For many: the most spikes in one step")
+    start: Literal["zero", "v_reset", "v_leak"] = "zero"
+    v_reset: float | None = Field(default=None, description="None: the file's, absent there: 0")
+    membrane_floor: float | Literal["minus_threshold", "none"] = "none"
+    readout: Readout = "spike_count"
+    feedback_edges: tuple[tuple[str, str], ...] | None = Field(
+        default=None, description="Edges (source, target) that carry one step of delay; None: found by DESIGN 4.3"
+    )
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        if (self.reset_timing == "next_step") != (self.reset_order is not None):
+            raise ValueError("reset_order belongs to reset_timing=next_step, and is needed there")
+        if (self.spikes_per_step == "many") != (self.max_spikes is not None):
+            raise ValueError("max_spikes belongs to spikes_per_step=many, and is needed there")
+        if self.spikes_per_step == "many" and self.reset == "to_value":
+            raise ValueError("several spikes a step with a reset to a value are not defined (DESIGN 5)")
+        if self.drop_reset_input and self.reset_timing == "same_step":
+            raise ValueError("drop_reset_input belongs to reset_timing=next_step")
+        return self
+
+
+_NIR_PAPER = Dynamics(
+    dt_s=1e-4,
+    integrator="forward_euler",
+    reset="subtract",
+    reset_timing="same_step",
+    spike_test="gt",
+)
+
+PRESETS: dict[str, Dynamics] = {
+    "nir-paper": _NIR_PAPER,
+    "snntorch-leaky": _NIR_PAPER.model_copy(update={"reset_timing": "next_step", "reset_order": "after_leak"}),
+    "snntorch-synaptic-zero": _NIR_PAPER.model_copy(
+        update={
+            "reset": "to_value",
+            "reset_timing": "next_step",
+            "reset_order": "after_leak",
+            "drop_reset_input": True,
+            "v_reset": 0.0,
+        }
+    ),
+    "norse": _NIR_PAPER.model_copy(update={"dt_s": 1e-6, "reset": "to_value", "current": "old"}),
+    "spikingjelly": _NIR_PAPER.model_copy(update={"reset": "to_value", "spike_test": "ge", "start": "v_reset"}),
+    "sinabs": _NIR_PAPER.model_copy(
+        update={
+            "dt_s": 1.0,
+            "spike_test": "ge",
+            "spikes_per_step": "many",
+            "max_spikes": 65535,
+            "membrane_floor": -1.0,
+        }
+    ),
+    "rockpool": _NIR_PAPER.model_copy(
+        update={"dt_s": 1e-3, "integrator": "exponential", "spikes_per_step": "many", "max_spikes": 31}
+    ),
+    "lava": _NIR_PAPER.model_copy(update={"reset": "to_value", "v_reset": 0.0}),
+}
+
+
+class DynamicsRequest(Spec):
+    """A preset's name and the fields that differ from it."""
+
+    preset: str
+    set: dict[str, Any] = Field(default_factory=dict)
+
+
+def resolve_dynamics(request: DynamicsRequest) -> Dynamics:
+    """The explicit profile that a preset with overrides stands for.
+
+    Overriding a field drops the companion fields that lose their meaning with it (``spikes_per_step=one`` drops the
+    preset's ``max_spikes``), unless the request sets them itself.
+
+    Raises:
+        KeyError: the preset is unknown; the message lists the known ones.
+        ValueError: a field is unknown, or the fields contradict each other.
+
+    Example:
+        >>> resolve_dynamics(DynamicsRequest(preset="sinabs", set={"membrane_floor": "none"})).membrane_floor
+        'none'
+    """
+    if request.preset not in PRESETS:
+        raise KeyError(f"unknown dynamics preset {request.preset!r}; known: {', '.join(sorted(PRESETS))}")
+    fields = PRESETS[request.preset].model_dump() | request.set
+    for switch, kept, companion in (
+        ("spikes_per_step", "many", "max_spikes"),
+        ("reset_timing", "next_step", "reset_order"),
+    ):
+        if fields.get(switch) != kept and companion not in request.set:
+            fields[companion] = None
+    if fields.get("spikes_per_step") == "many" and fields.get("max_spikes") is None:
+        fields["max_spikes"] = 65535
+    if fields.get("reset_timing") == "next_step" and fields.get("reset_order") is None:
+        fields["reset_order"] = "after_leak"
+    if fields.get("reset_timing") == "same_step" and "drop_reset_input" not in request.set:
+        fields["drop_reset_input"] = False
+    return Dynamics.model_validate(fields)

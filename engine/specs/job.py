@@ -1,0 +1,158 @@
+"""A job as the user writes it, and as the server resolves it once and keeps beside it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from engine.specs.base import Spec
+from engine.specs.dynamics import Dynamics
+from engine.specs.plan import Plan
+from engine.specs.recipes import expand_recipe
+from engine.specs.steps import Step
+
+
+class Gates(Spec):
+    """Bounds that turn the report into a verdict; accuracy gates are judged on the test split."""
+
+    max_accuracy_drop_points: float | None = Field(default=None, description="100·(float − program)")
+    min_accuracy: float | None = Field(default=None, ge=0, le=1)
+    max_program_bytes: int | None = Field(default=None, gt=0)
+    max_mean_weight_bits: float | None = Field(default=None, gt=0)
+
+
+class Deadlines(Spec):
+    """Seconds waiting and seconds running, counted apart."""
+
+    queue_s: float | None = Field(default=None, gt=0)
+    run_s: float | None = Field(default=None, gt=0)
+
+
+class JobRequest(Spec):
+    """Body of POST /v1/jobs: a recipe or explicit steps, exactly one of them."""
+
+    model: str
+    dataset: str
+    recipe: str | None = None
+    steps: tuple[Step, ...] | None = None
+    options: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="Step kind → field → value, recipes only"
+    )
+    plan: Plan | None = None
+    mean_weight_bits: float | None = Field(default=None, gt=0, description="Budget of allocate (--avg-bits)")
+    program_bytes: int | None = Field(default=None, gt=0, description="Budget of allocate (--max-bytes)")
+    gates: Gates = Gates()
+    expect: float | None = Field(default=None, ge=0, le=1, description="The float network's accuracy on the test split")
+    expected_counts: str | None = Field(default=None, pattern="^sha256:[0-9a-f]{64}$", description="Blob with counts")
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
+    device: Literal["cpu", "cuda"] = "cpu"
+    deadlines: Deadlines = Deadlines()
+    label: str | None = Field(default=None, max_length=200)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.recipe is None) == (self.steps is None):
+            raise ValueError("give exactly one of recipe and steps")
+        recipe_only = {"options": self.options, "plan": self.plan, "mean_weight_bits": self.mean_weight_bits}
+        if self.steps is not None and any(recipe_only.values()):
+            raise ValueError("options, plan and budgets belong to a recipe; write them into the steps instead")
+        return self
+
+
+class Job(Spec):
+    """A resolved job: what the engine runs. Names of records are left to the service."""
+
+    steps: tuple[Step, ...] = Field(min_length=1)
+    dynamics: Dynamics | None = Field(default=None, description="The model's; None only before the model is known")
+    gates: Gates = Gates()
+    expect: float | None = None
+    seed: int = 0
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class ContradictoryJob(ValueError):
+    """Gates and budgets that no result can satisfy together."""
+
+    def __init__(self, detail: str, pointer: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.pointer = pointer
+
+
+def resolve_job(request: JobRequest, dynamics: Dynamics | None = None) -> Job:
+    """Fill in the recipe's steps and defaults, and refuse contradictions before anything is queued.
+
+    Args:
+        request: as the user wrote it.
+        dynamics: the profile in the model's record.
+
+    Raises:
+        KeyError: unknown recipe or option.
+        ContradictoryJob: gates that exclude each other, steps in an order that cannot work.
+        ValueError: a field of a step is wrong.
+
+    Example:
+        >>> job = resolve_job(JobRequest(model="m", dataset="d", recipe="evaluate"))
+        >>> [step.kind for step in job.steps]
+        ['evaluate']
+    """
+    if request.recipe is not None:
+        steps = expand_recipe(
+            request.recipe,
+            request.options,
+            plan=request.plan,
+            mean_weight_bits=request.mean_weight_bits,
+            program_bytes=request.program_bytes,
+        )
+    else:
+        steps = request.steps or ()
+    _check_order(steps)
+    _check_gates(request.gates, steps)
+    return Job(
+        steps=steps,
+        dynamics=dynamics,
+        gates=request.gates,
+        expect=request.expect,
+        seed=request.seed,
+        device=request.device,
+    )
+
+
+_NEEDS = {"finetune": "allocate", "integerize": "allocate"}
+
+
+def _check_order(steps: tuple[Step, ...]) -> None:
+    seen: list[str] = []
+    for index, step in enumerate(steps):
+        need = _NEEDS.get(step.kind)
+        if step.kind == "evaluate" and step.of == "program":
+            need = "integerize"
+        if step.kind == "allocate" and step.plan is None:
+            need = "sensitivity"
+        if need is not None and need not in seen:
+            raise ContradictoryJob(f"step {step.kind!r} needs an earlier step {need!r}", f"/steps/{index}")
+        seen.append(step.kind)
+
+
+def _check_gates(gates: Gates, steps: tuple[Step, ...]) -> None:
+    makes_program = any(step.kind == "integerize" for step in steps)
+    compares = any(step.kind == "evaluate" and step.of == "program" for step in steps)
+    for field, possible in (
+        ("max_program_bytes", makes_program),
+        ("max_mean_weight_bits", makes_program),
+        ("max_accuracy_drop_points", compares and any(s.kind == "evaluate" and s.of == "network" for s in steps)),
+        ("min_accuracy", any(step.kind == "evaluate" for step in steps)),
+    ):
+        if getattr(gates, field) is not None and not possible:
+            raise ContradictoryJob(f"gate {field} can never be judged: no step produces its number", f"/gates/{field}")
+    for step in steps:
+        if step.kind != "allocate" or step.plan is not None:
+            continue
+        least = min(step.widths)
+        for name, bound in (("mean_weight_bits", step.mean_weight_bits), ("gate", gates.max_mean_weight_bits)):
+            if bound is not None and bound < least:
+                pointer = "/gates/max_mean_weight_bits" if name == "gate" else "/mean_weight_bits"
+                raise ContradictoryJob(
+                    f"{bound} mean weight bits cannot be met: the narrowest width is {least}", pointer
+                )

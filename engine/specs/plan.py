@@ -1,0 +1,61 @@
+"""The plan: bits per layer, as a user reads, edits and submits it (DESIGN 1)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from engine.specs.base import Spec
+
+
+class NoLeak(Spec):
+    """State is kept: ``v``."""
+
+    kind: Literal["none"] = "none"
+
+
+class ShiftLeak(Spec):
+    """Leak by a shift alone: ``v - (v >> k)`` with the declared rounding of the shift."""
+
+    kind: Literal["shift"] = "shift"
+    k: int = Field(ge=1, le=15)
+    rounding: Literal["floor", "toward_zero", "half_up"] = "floor"
+
+
+class MulShiftLeak(Spec):
+    """Leak by a multiplication and a shift: ``(m·v) >> shift_bits``; ``m`` is rounded from the network's decay."""
+
+    kind: Literal["mul_shift"] = "mul_shift"
+    shift_bits: int = Field(default=12, ge=1, le=15)
+    rounding: Literal["floor", "toward_zero", "half_up"] = "half_up"
+
+
+LeakForm = Annotated[NoLeak | ShiftLeak | MulShiftLeak, Field(discriminator="kind")]
+
+
+class WeightPlan(Spec):
+    """How one weight tensor (a Linear, Affine or Conv node) is written in integers."""
+
+    bits: int = Field(ge=1, le=16)
+    quantizer: str = Field(default="lsq", description="A name from the quantizer registry")
+    granularity: Literal["layer", "channel"] = Field(
+        default="channel", description="One scale for the layer, or one per output neuron or channel"
+    )
+
+
+class NeuronPlan(Spec):
+    """How one neuron layer keeps its state."""
+
+    state_bits: int = Field(
+        default=16, ge=4, le=32, description="Width of membrane and current, fraction bits included"
+    )
+    fraction_bits: int = Field(default=6, ge=0, le=16)
+    leak: LeakForm = MulShiftLeak()
+
+
+class Plan(Spec):
+    """Per weight layer and per neuron layer, by NIR node name."""
+
+    weights: dict[str, WeightPlan]
+    neurons: dict[str, NeuronPlan] = Field(default_factory=dict, description="Layers left out take the defaults")

@@ -1,0 +1,91 @@
+"""Recipes: named lists of steps with defaults, one per published method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.specs.base import Spec
+from engine.specs.plan import Plan
+from engine.specs.steps import AllocateStep, EvaluateStep, FinetuneStep, IntegerizeStep, SensitivityStep, Step
+
+
+class Recipe(Spec):
+    """Steps in order, with the source of the method they follow."""
+
+    name: str
+    title: str
+    source: str
+    steps: tuple[Step, ...]
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="hessian-mixed",
+            title="Mixed precision by curvature, fine-tuned in integer arithmetic",
+            source="Lui & Neftci 2021, arXiv:2104.14117; LSQ: Esser et al. 2020, arXiv:1902.08153",
+            steps=(
+                EvaluateStep(),
+                SensitivityStep(),
+                AllocateStep(),
+                FinetuneStep(),
+                IntegerizeStep(),
+                EvaluateStep(of="program"),
+            ),
+        ),
+        Recipe(
+            name="sensitivity",
+            title="Curvature report only",
+            source="Lui & Neftci 2021, arXiv:2104.14117",
+            steps=(EvaluateStep(), SensitivityStep()),
+        ),
+        Recipe(
+            name="evaluate", title="Accuracy and activity of the network as it is", source="-", steps=(EvaluateStep(),)
+        ),
+    )
+}
+
+
+def expand_recipe(
+    name: str,
+    options: dict[str, dict[str, Any]],
+    *,
+    plan: Plan | None = None,
+    mean_weight_bits: float | None = None,
+    program_bytes: int | None = None,
+) -> tuple[Step, ...]:
+    """The recipe's steps with the user's options merged in.
+
+    Args:
+        name: a key of ``RECIPES``.
+        options: step kind → field → value; the same field set applies to every step of that kind.
+        plan: the user's own plan for ``allocate``.
+        mean_weight_bits: budget for ``allocate``; None keeps the recipe's unless a byte budget is given alone.
+        program_bytes: byte budget for ``allocate``.
+
+    Raises:
+        KeyError: unknown recipe, or options for a kind that the recipe does not hold.
+        ValueError: an option's field or value is wrong (pydantic's message names it).
+
+    Example:
+        >>> [s.kind for s in expand_recipe("sensitivity", {"sensitivity": {"max_probes": 16}})]
+        ['evaluate', 'sensitivity']
+    """
+    if name not in RECIPES:
+        raise KeyError(f"unknown recipe {name!r}; known: {', '.join(sorted(RECIPES))}")
+    steps = RECIPES[name].steps
+    strangers = sorted(set(options) - {step.kind for step in steps})
+    if strangers:
+        raise KeyError(f"recipe {name!r} has no step of kind {', '.join(strangers)}")
+    budget: dict[str, Any] = {}
+    if plan is not None:
+        budget["plan"] = plan.model_dump()
+    if mean_weight_bits is not None or program_bytes is not None:
+        budget["mean_weight_bits"] = mean_weight_bits
+        budget["program_bytes"] = program_bytes
+    merged = []
+    for step in steps:
+        fields = step.model_dump() | (budget if step.kind == "allocate" else {}) | options.get(step.kind, {})
+        merged.append(type(step).model_validate(fields))
+    return tuple(merged)

@@ -1,0 +1,296 @@
+"""The report: one typed JSON document per job, a section per step (DESIGN 1). HTML and Markdown are renderings.
+
+Every number has a basis: *measured* (counted by running the named thing on real data), *simulated* (other hardware's
+behaviour in a simulator), *estimated* (a model).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from engine.specs.base import Spec
+from engine.specs.dynamics import Dynamics
+from engine.specs.job import Job
+from engine.specs.plan import Plan
+
+Basis = Literal["measured", "simulated", "estimated"]
+
+
+class Interval(Spec):
+    """A confidence interval and how it was computed."""
+
+    low: float
+    high: float
+    confidence: float = 0.95
+    method: str
+
+
+class Accuracy(Spec):
+    """A fraction with its counts; ``interval`` is Wilson's."""
+
+    correct: int
+    samples: int
+    value: float
+    interval: Interval
+    basis: Basis = "measured"
+
+
+class LayerActivity(Spec):
+    """Firing of one neuron layer over the test split."""
+
+    layer: str
+    neurons: int
+    firing_rate: float = Field(description="Spikes per neuron and step")
+    rate_histogram: tuple[int, ...] = Field(description="Neurons per bin of firing rate; bins: rate_edges")
+    rate_edges: tuple[float, ...]
+    dead: int = Field(description="Neurons that never fire on the split")
+    saturated: int = Field(description="Neurons that fire in at least 95 % of the steps")
+    basis: Basis = "measured"
+
+
+class FirstDifference(Spec):
+    """Where the counts part first."""
+
+    sample: int
+    output: int
+    expected: int
+    got: int
+
+
+class Agreement(Spec):
+    """Output spike counts against the ones that the user expects, row by row (a row is a sample)."""
+
+    rows_equal: int
+    rows_total: int
+    first_difference: FirstDifference | None = None
+    basis: Basis = "measured"
+
+
+class EvaluateSection(Spec):
+    """Result of one ``evaluate`` step."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    of: Literal["network", "program"]
+    split: Literal["test"] = "test"
+    accuracy: Accuracy
+    confusion: tuple[tuple[int, ...], ...] = Field(description="Rows: label, columns: prediction")
+    agreement: Agreement | None = None
+    layers: tuple[LayerActivity, ...]
+    seconds: float
+
+
+class WidthLoss(Spec):
+    """Loss increase on training samples when this layer alone is rounded to this width, in nats."""
+
+    bits: int
+    predicted: float = Field(description="½·trace/N·‖δW‖²; basis: estimated")
+    measured: float | None = Field(default=None, description="Basis: measured")
+    measured_error: float | None = Field(default=None, description="Standard error of `measured` over samples")
+    squared_distance: float = Field(description="‖δW‖² with the MSE-optimal scale")
+
+
+class LayerSensitivity(Spec):
+    """Curvature trace of one weight layer."""
+
+    layer: str
+    parameters: int
+    trace: float
+    standard_error: float
+    probes: int
+    converged: bool
+    exact: bool = False
+    trace_per_parameter: float
+    widths: tuple[WidthLoss, ...]
+
+
+class SensitivitySection(Spec):
+    """Result of ``sensitivity``."""
+
+    kind: Literal["sensitivity"] = "sensitivity"
+    quantity: Literal["ggn", "hessian"]
+    loss: str
+    logit_scale: float
+    surrogate_kind: str
+    surrogate_slope: float
+    reset_gradient: Literal["through", "detached"]
+    samples: int
+    seed: int
+    baseline_loss: float
+    layers: tuple[LayerSensitivity, ...]
+    rank_correlation: float | None = Field(
+        default=None, description="Spearman of predicted and measured over (layer, 4/3/2 bits); None: not measured"
+    )
+    trivial_rank_correlation: float | None = Field(default=None, description="The same for ‖δW‖² alone")
+    statement: str = Field(description="One honest sentence: does the prediction hold on this network")
+    seconds: float
+
+
+class FrontPoint(Spec):
+    """One Pareto-optimal allocation."""
+
+    bits: dict[str, int]
+    mean_weight_bits: float
+    weight_bytes: int
+    program_bytes: int = Field(description="Size that payload.bin will have; basis: estimated")
+    predicted_loss: float
+
+
+class AllocateSection(Spec):
+    """Result of ``allocate``: the plan and the whole front it was taken from."""
+
+    kind: Literal["allocate"] = "allocate"
+    plan: Plan
+    source: Literal["solver", "user"]
+    predictor: Literal["trace", "measured", "none"]
+    mean_weight_bits: float
+    predicted_loss: float | None
+    budget_mean_weight_bits: float | None
+    budget_program_bytes: int | None
+    front: tuple[FrontPoint, ...]
+    solver: str
+    seconds: float
+
+
+class Epoch(Spec):
+    """One epoch of fine-tuning; accuracies on the validation part."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
+    learning_rate: float
+    seconds: float
+
+
+class TrainingCurve(Spec):
+    """What one fine-tune did."""
+
+    epochs: tuple[Epoch, ...]
+    best_epoch: int
+    stopped: Literal["schedule", "patience", "time"]
+    validation_samples: int
+
+
+class FinetuneSection(Spec):
+    """Result of ``finetune``, with the float network given the same training beside it."""
+
+    kind: Literal["finetune"] = "finetune"
+    quantized: TrainingCurve
+    control: TrainingCurve | None = None
+    control_accuracy: Accuracy | None = Field(default=None, description="Float network, same schedule, test split")
+    resumed_from_epoch: int | None = None
+    seconds: float
+
+
+class ProgramLayer(Spec):
+    """Sizes of one weight layer in the program."""
+
+    layer: str
+    bits: int
+    weights: int
+    bytes: int
+    multiplications: bool = Field(description="Does any edge into it carry more than 0 and 1")
+    accumulator_bound: int
+
+
+class ProgramSection(Spec):
+    """Result of ``integerize``."""
+
+    kind: Literal["integerize"] = "integerize"
+    program_digest: str
+    program_bytes: int
+    float_bytes: int
+    reduction: float
+    mean_weight_bits: float
+    state_bytes: int
+    layers: tuple[ProgramLayer, ...]
+    mismatched_spikes: int = Field(description="Torch simulation against the runtime, every layer and step, test split")
+    compared_spikes: int = Field(description="Neuron-steps compared")
+    clamped_inputs: int
+    multiplications: tuple[str, ...] = Field(description="Every multiplication that the program needs, in words")
+    golden_samples: int
+    seconds: float
+    basis: Basis = "measured"
+
+
+class Comparison(Spec):
+    """Program against float network on the test split."""
+
+    float_accuracy: Accuracy
+    program_accuracy: Accuracy
+    drop_points: float
+    drop_interval: Interval = Field(description="Paired, in points")
+    firing_distance: dict[str, float] = Field(
+        description="Per layer: Wasserstein-1 distance between the neurons' firing rates before and after"
+    )
+    newly_dead: dict[str, int] = Field(description="Per layer: neurons that fire in the float network only")
+    basis: Basis = "measured"
+
+
+class GateResult(Spec):
+    """One gate, judged."""
+
+    gate: str
+    bound: float
+    value: float
+    passed: bool
+
+
+class NetworkSummary(Spec):
+    """The uploaded network, as the engine understood it."""
+
+    dynamics: Dynamics
+    input_shape: tuple[int, ...]
+    outputs: int
+    parameters: int
+    float_bytes: int
+    weight_layers: tuple[tuple[str, int], ...] = Field(description="(name, weights) in execution order")
+    neuron_layers: tuple[tuple[str, int], ...] = Field(description="(name, neurons) in execution order")
+    delayed_edges: tuple[tuple[str, str], ...]
+
+
+class DataSummary(Spec):
+    """The dataset and its splits."""
+
+    train: int
+    validation: int
+    test: int
+    steps: int
+    sample_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    validation_source: Literal["given", "stratified from train", "none"]
+
+
+class Environment(Spec):
+    """What the numbers depend on besides the inputs."""
+
+    engine_version: str
+    torch_version: str
+    device: str
+    threads: int
+    cpu_capability: str
+
+
+Section = Annotated[
+    EvaluateSection | SensitivitySection | AllocateSection | FinetuneSection | ProgramSection,
+    Field(discriminator="kind"),
+]
+
+
+class Report(Spec):
+    """The whole document."""
+
+    schema_version: Literal[1] = 1
+    job: Job
+    network: NetworkSummary
+    data: DataSummary
+    environment: Environment
+    sections: tuple[Section, ...]
+    comparison: Comparison | None = None
+    gates: tuple[GateResult, ...] = ()
+    verdict: Literal["pass", "fail", "none"] = "none"
+    notes: tuple[str, ...] = ()
+    seconds: float
+    extra: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,99 @@
+"""Step specs: the only extension point of a job. One class per kind; the handler of a kind is in engine/steps/."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from engine.specs.base import Spec
+from engine.specs.plan import NeuronPlan, Plan
+
+WIDTHS = (2, 3, 4, 5, 6, 8)
+
+
+class Surrogate(Spec):
+    """Derivative that stands in for the spike's: arctan, ``1/(1+(k·(v−θ)/θ)²)/θ`` (QUALITY finding 2)."""
+
+    kind: Literal["arctan"] = "arctan"
+    slope: float = Field(default=6.0, gt=0, description="k; π is snnTorch's arctan, long-memory networks want about 6")
+
+
+class EvaluateStep(Spec):
+    """Run the test split and count."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    of: Literal["network", "program"] = "network"
+
+
+class SensitivityStep(Spec):
+    """Trace of the loss's curvature per weight layer, with standard error (DESIGN 6)."""
+
+    kind: Literal["sensitivity"] = "sensitivity"
+    quantity: Literal["ggn"] = "ggn"
+    reset_gradient: Literal["through", "detached"] = "through"
+    surrogate: Surrogate = Surrogate()
+    loss: Literal["cross_entropy", "mse_counts"] = "cross_entropy"
+    logit_scale: float | None = Field(default=1.0, gt=0, description="None: chosen on the samples (cross_entropy)")
+    relative_error: float = Field(default=0.05, gt=0, lt=1, description="Stop when every layer's SE/trace is below")
+    min_probes: int = Field(default=8, ge=2)
+    max_probes: int = Field(default=256, ge=2)
+    max_seconds: float | None = Field(default=None, gt=0)
+    max_samples: int = Field(default=512, ge=1, description="Training samples used, drawn by the job's seed")
+    widths: tuple[int, ...] = WIDTHS
+    granularity: Literal["layer", "channel"] = Field(
+        default="channel", description="Scales of the roundings whose loss is predicted and measured; as in allocate"
+    )
+    measure: Literal["auto", "on", "off"] = Field(
+        default="auto", description="Also measure each layer alone at each width; auto: up to 20 layers"
+    )
+
+
+class AllocateStep(Spec):
+    """Choose bits per layer by an exact integer program, or check the user's own plan."""
+
+    kind: Literal["allocate"] = "allocate"
+    widths: tuple[int, ...] = WIDTHS
+    mean_weight_bits: float | None = Field(default=4.0, gt=0, description="Upper bound on Σ N·b / Σ N")
+    program_bytes: int | None = Field(default=None, gt=0, description="Upper bound on the size of payload.bin")
+    predictor: Literal["auto", "trace", "measured"] = "auto"
+    granularity: Literal["layer", "channel"] = "channel"
+    neuron: NeuronPlan = NeuronPlan()
+    plan: Plan | None = Field(default=None, description="The user's own plan; nothing is chosen then")
+
+
+class FinetuneStep(Spec):
+    """Quantization-aware training in the program's own arithmetic (LSQ; DESIGN 5, QUALITY)."""
+
+    kind: Literal["finetune"] = "finetune"
+    epochs: int = Field(default=40, ge=0, le=10_000)
+    patience: int | None = Field(default=None, ge=1, description="Early stop after this many epochs without a gain")
+    batch_size: int = Field(default=64, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0, description="None: by kind and size of network")
+    distillation: float = Field(default=0.5, ge=0, le=1, description="Share of KL to the float network's counts")
+    logit_scale: float | None = Field(default=None, gt=0, description="None: chosen on the training split")
+    surrogate: Surrogate = Surrogate(slope=3.1416)
+    reset_gradient: Literal["through", "detached"] = "through"
+    weight_average: float = Field(default=0.0, ge=0, lt=1, description="Decay of the averaged weights; 0: none")
+    input_jitter_steps: int = Field(default=0, ge=0, description="Random shift of a sample in time, at most")
+    float_control: bool = Field(default=True, description="Fine-tune the float network with the same schedule too")
+    max_seconds: float | None = Field(default=None, gt=0)
+
+
+class IntegerizeStep(Spec):
+    """Write, pack and verify the integer program."""
+
+    kind: Literal["integerize"] = "integerize"
+    golden_samples: int = Field(default=16, ge=1, le=64)
+
+
+Step = Annotated[
+    EvaluateStep | SensitivityStep | AllocateStep | FinetuneStep | IntegerizeStep, Field(discriminator="kind")
+]
+STEPS: dict[str, type[Spec]] = {
+    "evaluate": EvaluateStep,
+    "sensitivity": SensitivityStep,
+    "allocate": AllocateStep,
+    "finetune": FinetuneStep,
+    "integerize": IntegerizeStep,
+}
