@@ -1,0 +1,124 @@
+"""The float network after discretisation: neuron layers and the weighted connections between them (DESIGN 4).
+
+Axes: state and currents ``[time, batch, neuron...]``, weights ``[out, in, ...]``. Everything here is NumPy and
+immutable; :mod:`engine.network.simulate` turns it into tensors.
+
+One step of a neuron, with ``I`` the sum of its connections (biases included)::
+
+    lif, if, li:   v' = decay_v·v + gain·I + drive
+    cubalif:       i' = decay_i·i + gain·I;   v' = decay_v·v + i' (or the old i) + drive
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.specs.dynamics import Dynamics
+
+Array = NDArray[np.float64]
+INPUT = "@input"  # the source name of a connection that reads the network's input
+
+
+@dataclass(frozen=True)
+class SumPool:
+    """Sum over ``kernel`` windows of the last two axes; an average pool is this with ``scale = 1/(k_h·k_w)``."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """Joins the neuron axes ``start..end`` (counted without time and batch, ``end`` inclusive, non-negative)."""
+
+    start: int
+    end: int
+
+
+Map = SumPool | Flatten  # a linear map without weights
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One weight tensor into one neuron layer, with the weightless maps around it.
+
+    ``kind`` is ``linear`` (weight ``[out, in]``), ``conv2d`` (``[out, in/groups, kh, kw]``) or ``identity`` (no weight:
+    spikes enter as they are). ``before`` acts on the source's spikes, ``after`` on the weighted sum. ``bias`` has one
+    value per output neuron (linear) or channel (conv2d). ``delayed`` connections see the source's spikes of the step
+    before (zero at the start; their bias acts from the first step).
+    """
+
+    name: str
+    source: str
+    target: str
+    kind: Literal["linear", "conv2d", "identity"]
+    source_shape: tuple[int, ...]
+    target_shape: tuple[int, ...]
+    weight: Array | None
+    bias: Array | None = None
+    before: tuple[Map, ...] = ()
+    after: tuple[Map, ...] = ()
+    delayed: bool = False
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class NeuronLayer:
+    """A layer of spiking or leaky-integrating neurons; every array has the layer's shape.
+
+    ``decay_i`` is None but for CubaLIF; ``threshold`` is None for LI, which never spikes. A CubaLIF's ``gain`` holds
+    both ``w_in·dt/tau_syn`` (or its exponential form) and the membrane's ``r·dt/tau_mem``: the current is stored in
+    units of what it adds to the membrane in one step.
+    """
+
+    name: str
+    kind: Literal["if", "lif", "cubalif", "li"]
+    shape: tuple[int, ...]
+    decay_v: Array
+    gain: Array
+    drive: Array
+    v_leak: Array
+    v_reset: Array
+    threshold: Array | None = None
+    decay_i: Array | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """A whole network: layers in execution order, connections by target.
+
+    ``output`` names the neuron layer that is read out. ``delayed_edges`` are the NIR edges (source node, target node)
+    that carry one step of delay.
+    """
+
+    dynamics: Dynamics
+    input_shape: tuple[int, ...]
+    layers: tuple[NeuronLayer, ...]
+    connections: tuple[Connection, ...]
+    output: str
+    delayed_edges: tuple[tuple[str, str], ...] = ()
+
+    def layer(self, name: str) -> NeuronLayer:
+        """The neuron layer called ``name``; KeyError where there is none."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(f"no neuron layer {name!r}; there are {', '.join(layer.name for layer in self.layers)}")
+
+    def into(self, target: str) -> tuple[Connection, ...]:
+        """Connections into one layer, in their fixed order."""
+        return tuple(c for c in self.connections if c.target == target)
+
+    @property
+    def weighted(self) -> tuple[Connection, ...]:
+        """Connections that hold weights: the layers of a plan."""
+        return tuple(c for c in self.connections if c.weight is not None)

@@ -1,0 +1,266 @@
+"""The one time loop: a prepared network, float or integer, over all steps of a batch (DESIGN 4).
+
+Axes ``[time, batch, neuron...]``. Whatever is feed-forward runs time-batched (one GEMM or convolution over all
+steps); only the neurons' recurrence scans time. Layers on a common cycle form a component and step together; a single
+layer with linear recurrent weights, the usual case, takes the fast scan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.kernels.neuron_scan import ScanResult, neuron_scan
+from engine.kernels.rules import NeuronRule
+from engine.kernels.step import NeuronState, SpikeGradient, neuron_step, start_state
+from engine.network.model import INPUT, Connection, Flatten, Map
+from engine.specs.dynamics import Readout
+from engine.specs.steps import Surrogate
+
+
+@dataclass(frozen=True)
+class Synapse:
+    """A connection as tensors: ``gain·(maps(weight · maps(spikes)) + bias)``, summed into the target.
+
+    ``weight``'s dtype is the one the product runs in; ``gain`` (or 1) brings the sum to the target's shape, unit and
+    dtype. ``bias`` has one value per output neuron or channel.
+    """
+
+    connection: Connection
+    weight: Tensor | None
+    bias: Tensor | None
+    gain: Tensor | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One neuron layer with what flows into it."""
+
+    name: str
+    shape: tuple[int, ...]
+    rule: NeuronRule
+    synapses: tuple[Synapse, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A network ready to run: stages in execution order, grouped into components that share a cycle."""
+
+    stages: tuple[Stage, ...]
+    components: tuple[tuple[int, ...], ...]
+    output: str
+    readout: Readout
+    dtype: torch.dtype
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Outcome of a run.
+
+    ``counts`` ``[batch, outputs]``: the readout, spike counts unless the profile reads the membrane. ``spikes``: the
+    recorded layers, each ``[time, batch, neuron...]``. ``states``: every layer's state after the last step.
+    """
+
+    counts: Tensor
+    spikes: dict[str, Tensor] = field(default_factory=dict)
+    states: dict[str, NeuronState] = field(default_factory=dict)
+
+
+def run(
+    prepared: Prepared,
+    x: Tensor,
+    *,
+    surrogate: Surrogate | None = None,
+    reset_gradient: str = "through",
+    record: Iterable[str] = (),
+) -> Trace:
+    """Simulate a batch.
+
+    Args:
+        prepared: from :func:`engine.network.prepare.prepare` or the integer program's training form.
+        x: input ``[time, batch, *input_shape]``, any numeric dtype.
+        surrogate: how spikes are differentiated; None computes values alone.
+        reset_gradient: ``through`` or ``detached``.
+        record: names of layers whose spikes are kept; ``"*"`` keeps all.
+    """
+    gradient = None if surrogate is None else SpikeGradient(surrogate.slope, reset_gradient == "through")
+    wanted = set(record)
+    seen: dict[str, Tensor] = {INPUT: x}
+    results: dict[str, ScanResult] = {}
+    for component in prepared.components:
+        stages = [prepared.stages[index] for index in component]
+        for name, result in _run_component(prepared, stages, seen, gradient).items():
+            results[name] = result
+            seen[name] = result.spikes
+    out = results[prepared.output]
+    return Trace(
+        counts=read_out(prepared.readout, out).flatten(1),
+        spikes={name: r.spikes for name, r in results.items() if name in wanted or "*" in wanted},
+        states={name: r.final for name, r in results.items()},
+    )
+
+
+def read_out(readout: Readout, result: ScanResult) -> Tensor:
+    """The output of a layer over all steps, ``[batch, neuron...]``."""
+    if readout == "spike_count":
+        return result.spikes.sum(0)
+    if result.membrane is None:
+        raise ValueError(f"readout {readout} needs the membrane, which was not kept")
+    if readout == "membrane_sum":
+        return result.membrane.sum(0)
+    return result.membrane.amax(0) if readout == "membrane_max" else result.membrane[-1]
+
+
+def apply_synapse(synapse: Synapse, spikes: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """The synaptic sum of spikes ``[rows, *source_shape]`` into a layer: ``[rows, *shape]`` in ``dtype``."""
+    connection, weight = synapse.connection, synapse.weight
+    value = spikes if weight is None else spikes.to(weight.dtype)
+    for step in connection.before:
+        value = _apply_map(step, value)
+    if weight is not None and connection.kind == "linear":
+        value = F.linear(value, weight, synapse.bias)
+    elif weight is not None:
+        value = F.conv2d(
+            value,
+            weight,
+            synapse.bias,
+            connection.stride,
+            connection.padding,
+            connection.dilation,
+            connection.groups,
+        )
+    for step in connection.after:
+        value = _apply_map(step, value)
+    value = value.to(dtype).reshape(-1, *shape)
+    return value if synapse.gain is None else value * synapse.gain
+
+
+def components_of(names: tuple[str, ...], connections: Iterable[Connection]) -> tuple[tuple[int, ...], ...]:
+    """Strongly connected groups of layers, as indices in execution order (a layer alone is a group too)."""
+    index = {name: k for k, name in enumerate(names)}
+    reach = {name: {name} for name in names}
+    links = [(c.source, c.target) for c in connections if c.source in index]
+    for _ in names:
+        before = {name: set(found) for name, found in reach.items()}
+        for source, target in links:
+            reach[source] |= reach[target]
+        if before == reach:
+            break
+    groups: list[tuple[int, ...]] = []
+    for name in names:
+        if not any(index[name] in group for group in groups):
+            groups.append(tuple(k for other, k in index.items() if other in reach[name] and name in reach[other]))
+    return tuple(groups)
+
+
+def _run_component(
+    prepared: Prepared, stages: list[Stage], seen: Mapping[str, Tensor], gradient: SpikeGradient | None
+) -> dict[str, ScanResult]:
+    inside = {stage.name for stage in stages}
+    currents = {stage.name: _outer_current(prepared, stage, inside, seen) for stage in stages}
+    keep = {stage.name: stage.name == prepared.output and prepared.readout != "spike_count" for stage in stages}
+    if len(stages) == 1:
+        stage = stages[0]
+        loops = [s for s in stage.synapses if s.connection.source in inside]
+        if all(_is_dense(s, stage) for s in loops):
+            current, recurrent = currents[stage.name], None
+            for synapse in loops:
+                weight, bias = _dense_weight(synapse, prepared.dtype)
+                recurrent = weight if recurrent is None else recurrent + weight
+                current = current if bias is None else current + bias
+            result = neuron_scan(
+                current, stage.rule, recurrent=recurrent, gradient=gradient, keep_membrane=keep[stage.name]
+            )
+            return {stage.name: result}
+    return _step_together(prepared, stages, currents, gradient, keep)
+
+
+def _outer_current(prepared: Prepared, stage: Stage, inside: set[str], seen: Mapping[str, Tensor]) -> Tensor:
+    """Sum of what flows into a layer from outside its component, ``[time, batch, *shape]``."""
+    x = seen[INPUT]
+    steps, batch = x.shape[:2]
+    total: Tensor | None = None
+    for synapse in stage.synapses:
+        if synapse.connection.source in inside:
+            continue
+        spikes = seen[synapse.connection.source]
+        if synapse.connection.delayed:
+            spikes = torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]])
+        value = apply_synapse(synapse, spikes.flatten(0, 1), stage.shape, prepared.dtype)
+        value = value.reshape(steps, batch, *stage.shape)
+        total = value if total is None else total + value
+    if total is None:
+        total = torch.zeros(steps, batch, *stage.shape, dtype=prepared.dtype, device=prepared.device)
+    return total
+
+
+def _is_dense(synapse: Synapse, stage: Stage) -> bool:
+    connection = synapse.connection
+    plain = connection.kind == "linear" and not connection.before and not connection.after
+    return plain and connection.delayed and len(stage.shape) == 1
+
+
+def _dense_weight(synapse: Synapse, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    if synapse.weight is None:
+        raise ValueError(f"connection {synapse.connection.name!r} is linear but holds no weight")
+    weight = synapse.weight.to(dtype)
+    bias = None if synapse.bias is None else synapse.bias.to(dtype)
+    if synapse.gain is None:
+        return weight, bias
+    return weight * synapse.gain.reshape(-1, 1), None if bias is None else bias * synapse.gain
+
+
+def _step_together(
+    prepared: Prepared,
+    stages: list[Stage],
+    currents: Mapping[str, Tensor],
+    gradient: SpikeGradient | None,
+    keep: Mapping[str, bool],
+) -> dict[str, ScanResult]:
+    """Layers that feed each other within a cycle: step by step, in execution order."""
+    states = {s.name: start_state(s.rule, currents[s.name][0]) for s in stages}
+    spikes: dict[str, list[Tensor]] = {s.name: [] for s in stages}
+    membranes: dict[str, list[Tensor]] = {s.name: [] for s in stages}
+    unbound = {name: current.unbind(0) for name, current in currents.items()}
+    for t in range(len(unbound[stages[0].name])):
+        last = {name: state.n for name, state in states.items()}
+        for stage in stages:
+            acc = unbound[stage.name][t]
+            for synapse in stage.synapses:
+                source = synapse.connection.source
+                if source in states:
+                    n = last[source] if synapse.connection.delayed else states[source].n
+                    acc = acc + apply_synapse(synapse, n, stage.shape, prepared.dtype)
+            states[stage.name] = neuron_step(stage.rule, states[stage.name], acc, gradient)
+            spikes[stage.name].append(states[stage.name].n)
+            if keep[stage.name]:
+                membranes[stage.name].append(states[stage.name].v)
+    return {
+        s.name: ScanResult(
+            torch.stack(spikes[s.name]),
+            torch.stack(membranes[s.name]) if keep[s.name] else None,
+            states[s.name],
+        )
+        for s in stages
+    }
+
+
+def _apply_map(step: Map, value: Tensor) -> Tensor:
+    """A weightless map on ``[rows, *shape]``."""
+    if isinstance(step, Flatten):
+        return value.flatten(step.start + 1, step.end + 1)
+    kh, kw = step.kernel
+    ph, pw = step.padding
+    sh, sw = step.stride
+    value = F.pad(value, (pw, pw, ph, ph)) if ph or pw else value
+    rows, cols = (value.shape[-2] - kh) // sh + 1, (value.shape[-1] - kw) // sw + 1
+    total = torch.zeros((), dtype=value.dtype, device=value.device)
+    for i in range(kh):  # slice-adds: several times faster than avg_pool2d (QUALITY, traps)
+        for j in range(kw):
+            total = total + value[..., i : i + sh * rows : sh, j : j + sw * cols : sw][..., :rows, :cols]
+    return total if step.scale == 1.0 else total * step.scale

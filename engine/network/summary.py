@@ -1,0 +1,49 @@
+"""What the model record says about an upload."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.network.graph import Graph
+from engine.network.model import Network
+from engine.network.nodes import Affine, Conv2d, Input, Linear
+
+
+def summarise(graph: Graph, network: Network | None) -> dict[str, Any]:
+    """JSON-ready facts about a graph, and about its network where the dynamics are known.
+
+    Args:
+        graph: the flat graph.
+        network: its discrete form; None leaves out what depends on it.
+
+    Returns:
+        ``nodes``, ``parameters`` (weights and biases of the upload), ``float_bytes`` (4 each), ``input_shape``,
+        ``repairs``; with a network also ``outputs``, ``weight_layers`` and ``neuron_layers`` as (name, number) in
+        execution order, ``delayed_edges``.
+    """
+    parameters = sum(
+        node.weight.size + (node.bias.size if isinstance(node, Affine | Conv2d) and node.bias is not None else 0)
+        for node in graph.nodes.values()
+        if isinstance(node, Linear | Conv2d)
+    )
+    source = graph.nodes[graph.input]
+    facts: dict[str, Any] = {
+        "nodes": len(graph.nodes),
+        "parameters": int(parameters),
+        "float_bytes": 4 * int(parameters),
+        "input_shape": list(source.shape) if isinstance(source, Input) else [],
+        "repairs": list(graph.repairs),
+    }
+    if network is not None:
+        facts["outputs"] = _size(network.layer(network.output).shape)
+        facts["weight_layers"] = [[c.name, int(c.weight.size)] for c in network.connections if c.weight is not None]
+        facts["neuron_layers"] = [[layer.name, _size(layer.shape)] for layer in network.layers]
+        facts["delayed_edges"] = [list(edge) for edge in network.delayed_edges]
+    return facts
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for axis in shape:
+        size *= axis
+    return size
