@@ -1,0 +1,1 @@
+"""Kernels shared by training, curvature and program; one per file."""
