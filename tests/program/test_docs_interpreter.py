@@ -1,0 +1,224 @@
+"""An interpreter written from docs/program.md alone must agree with the runtime, spike for spike.
+
+Nothing of ``runtime`` or ``engine`` is used to interpret: only json, base64-free NumPy, and plain loops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine.program.write import write_program
+from runtime import read_program, run
+from tests.program.programs import random_input, random_program
+
+
+class Stranger:
+    """docs/program.md, one sample at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        raw, self.payload = (folder / "manifest.json").read_bytes(), (folder / "payload.bin").read_bytes()
+        self.manifest = json.loads(raw)
+        digests = self.manifest["digests"]
+        assert hashlib.sha256(self.payload).hexdigest() == digests["payload"]["sha256"]
+        assert hashlib.sha256((folder / "golden.npz").read_bytes()).hexdigest() == digests["golden"]["sha256"]
+        blank = {**self.manifest, "digests": {**digests, "manifest": "0" * 64}}
+        text = json.dumps(blank, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
+        assert hashlib.sha256(text.encode()).hexdigest() == digests["manifest"]
+        self.arrays = {(a["of"], a["index"], a["role"]): self.unpack(a) for a in self.manifest["arrays"]}
+
+    def unpack(self, entry: dict[str, Any]) -> list[int]:
+        data = self.payload[entry["offset"] : entry["offset"] + entry["bytes"]]
+        string, width = int.from_bytes(data, "little"), entry["width"]
+        values = [(string >> (k * width)) & ((1 << width) - 1) for k in range(entry["count"])]
+        if entry["encoding"] == "signed":
+            return [v - (1 << width) if v >> (width - 1) else v for v in values]
+        return [2 * v - 1 for v in values] if entry["encoding"] == "plus_minus_one" else values
+
+    def full(self, index: int, role: str, default: int = 0) -> Any:
+        shape = self.manifest["layers"][index]["shape"]
+        flat = self.arrays.get(("layer", index, role), [default])
+        if len(flat) == np.prod(shape):
+            return np.array(flat).reshape(shape)
+        return np.zeros(shape, int) + np.array(flat).reshape(-1, *[1] * (len(shape) - 1))
+
+    def run(self, x: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        layers, fmt = self.manifest["layers"], self.manifest["input"]
+        x = np.clip(x, fmt["lo"], fmt["hi"])
+        v = {la["name"]: self.full(k, "start") for k, la in enumerate(layers)}
+        i = {la["name"]: np.zeros(la["shape"], int) for la in layers}
+        n = {la["name"]: np.zeros(la["shape"], int) for la in layers} | {"@input": np.zeros(fmt["shape"], int)}
+        spikes: dict[str, list[Any]] = {la["name"]: [] for la in layers}
+        membranes = []
+        for now in x:
+            before = dict(n)
+            n["@input"] = now
+            for k, layer in enumerate(layers):
+                name = layer["name"]
+                acc = self.gather(name, n, before) << layer["fraction_bits"]
+                v[name], i[name], n[name] = self.step(k, layer, v[name], i[name], before[name], acc)
+                spikes[name].append(n[name])
+            membranes.append(v[self.manifest["output"]])
+        readout = self.manifest["readout"]
+        counts = {
+            "spike_count": sum(spikes[self.manifest["output"]]),
+            "membrane_sum": sum(membranes),
+            "membrane_max": np.max(membranes, axis=0),
+            "membrane_last": membranes[-1],
+        }[readout]
+        return counts.ravel(), {name: np.array(s) for name, s in spikes.items()}, {"v": v, "i": i}
+
+    def gather(self, target: str, now: dict[str, Any], before: dict[str, Any]) -> Any:
+        total = 0
+        for index, c in enumerate(self.manifest["connections"]):
+            if c["target"] != target:
+                continue
+            y = (before if c["delayed"] else now)[c["source"]]
+            for part in c["before"]:
+                y = self.map(part, y)
+            if c["kind"] != "identity":
+                w = np.array(self.arrays["connection", index, "weight"]).reshape(c["weight_shape"])
+                y = w @ y if c["kind"] == "linear" else self.correlate(c, w, y)
+            e = np.array(self.arrays["connection", index, "exponent"])
+            y = y << e.reshape(-1, *[1] * (y.ndim - 1))
+            for part in c["after"]:
+                y = self.map(part, y)
+            total = total + y
+        return total if isinstance(total, np.ndarray) else np.array(0)
+
+    def map(self, part: dict[str, Any], x: Any) -> Any:
+        if part["kind"] == "flatten":
+            return x.reshape(*x.shape[: part["start"]], -1, *x.shape[part["end"] + 1 :])
+        (kr, kc), (sr, sc), (pr, pc) = part["kernel"], part["stride"], part["padding"]
+        x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(pr, pr), (pc, pc)])
+        rows, columns = (x.shape[-2] - kr) // sr + 1, (x.shape[-1] - kc) // sc + 1
+        y = np.zeros((*x.shape[:-2], rows, columns), int)
+        for r in range(rows):
+            for c in range(columns):
+                y[..., r, c] = x[..., r * sr : r * sr + kr, c * sc : c * sc + kc].sum((-2, -1))
+        return y
+
+    def correlate(self, c: dict[str, Any], w: Any, x: Any) -> Any:
+        (sr, sc), (pr, pc), (dr, dc) = c["stride"], c["padding"], c["dilation"]
+        out, inner, kr, kc = w.shape
+        x = np.pad(x, [(0, 0), (pr, pr), (pc, pc)])
+        rows, columns = (x.shape[1] - dr * (kr - 1) - 1) // sr + 1, (x.shape[2] - dc * (kc - 1) - 1) // sc + 1
+        y = np.zeros((out, rows, columns), int)
+        for o in range(out):
+            first = o // (out // c["groups"]) * inner
+            for r in range(rows):
+                for q in range(columns):
+                    a, b = r * sr, q * sc
+                    window = x[first : first + inner, a : a + dr * kr : dr, b : b + dc * kc : dc]
+                    y[o, r, q] = (w[o] * window[:, :kr, :kc]).sum()
+        return y
+
+    def step(self, k: int, layer: dict[str, Any], v: Any, i: Any, late: Any, acc: Any) -> tuple[Any, Any, Any]:
+        low, high = -(2 ** (layer["state_bits"] - 1)), 2 ** (layer["state_bits"] - 1) - 1
+        fire_at = self.full(k, "fire_at")
+        reset_sub, reset_to = fire_at - self.full(k, "reset_delta"), self.full(k, "reset_to")
+
+        def reset(s: Any, n: Any) -> Any:
+            if layer["reset"] == "subtract":
+                return s - n * reset_sub
+            return np.where(n > 0, reset_to, s) if layer["reset"] == "to_value" else s
+
+        if layer["reset_timing"] == "next_step" and layer["reset_order"] == "before_leak":
+            v = reset(v, late)
+        a = acc
+        if layer["leak_i"] is not None:
+            old = i
+            i = np.clip(self.leak(layer["leak_i"], self.full(k, "leak_i"), i) + acc + self.full(k, "bias_i"), low, high)
+            a = i if layer["current"] == "new" else old
+        w = self.leak(layer["leak_v"], self.full(k, "leak_v"), v)
+        if layer["reset_timing"] == "next_step" and layer["reset_order"] == "after_leak":
+            w = reset(w, late)
+        v = np.clip(w + a + self.full(k, "bias"), low, high)
+        if layer["drop_reset_input"]:
+            v = np.where(late > 0, reset_to, v)
+        if ("layer", k, "floor") in self.arrays:
+            v = np.maximum(v, self.full(k, "floor"))
+        n = np.zeros(layer["shape"], int)
+        if layer["kind"] != "li":
+            n = (v >= fire_at).astype(int)
+            if layer["max_spikes"] > 1:
+                n = n * np.minimum(layer["max_spikes"], 1 + (v - fire_at) // reset_sub)
+        if layer["reset_timing"] == "same_step":
+            v = reset(v, n)
+            if layer["reset"] == "subtract":
+                v = np.clip(v, low, high)
+        return v, i, n
+
+    def leak(self, leak: dict[str, Any], values: Any, s: Any) -> Any:
+        def divide(x: Any, b: Any) -> Any:
+            if leak["rounding"] == "floor":
+                return np.floor_divide(x, 2**b)
+            if leak["rounding"] == "toward_zero":
+                return np.sign(x) * (np.abs(x) // 2**b)
+            return np.where(b == 0, x, np.floor_divide(2 * x + 2**b, 2 ** (b + 1)))
+
+        if leak["kind"] == "shift":
+            return s - divide(s, values)
+        return divide(values * s, np.array(leak["shift_bits"])) if leak["kind"] == "mul_shift" else s
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_stranger_agrees_spike_for_spike(seed: int, tmp_path: Path) -> None:
+    program = random_program(seed)
+    x = random_input(program, seed, samples=2, steps=6)
+    write_program(program, tmp_path, x, {"engine": "test"})
+    stranger = Stranger(tmp_path)
+    trace = run(read_program(tmp_path), x)
+    for sample in range(len(x)):
+        counts, spikes, states = stranger.run(x[sample])
+        np.testing.assert_array_equal(counts, trace.counts[sample])
+        for layer in program.layers:
+            np.testing.assert_array_equal(spikes[layer.name], trace.spikes[layer.name][sample])
+            np.testing.assert_array_equal(states["v"][layer.name], trace.states[layer.name].v[sample])
+            current = trace.states[layer.name].i
+            if current is not None:
+                np.testing.assert_array_equal(states["i"][layer.name], current[sample])
+
+
+def test_stranger_reads_golden_vectors(tmp_path: Path) -> None:
+    program = random_program(3)
+    x = random_input(program, 3)
+    write_program(program, tmp_path, x, {})
+    stranger = Stranger(tmp_path)
+    with np.load(tmp_path / "golden.npz", allow_pickle=False) as golden:
+        counts, spikes, states = stranger.run(golden["input"][0].astype(int))
+        np.testing.assert_array_equal(counts, golden["counts"][0])
+        for k, layer in enumerate(stranger.manifest["layers"]):
+            np.testing.assert_array_equal(spikes[layer["name"]], golden[f"spikes_{k}"][0])
+            np.testing.assert_array_equal(states["v"][layer["name"]], golden[f"v_{k}"][0])
+
+
+def test_bit_order_example_of_the_page() -> None:
+    stranger = Stranger.__new__(Stranger)
+    stranger.payload = bytes.fromhex("b900")
+    entry = {"offset": 0, "bytes": 2, "width": 3, "count": 3, "encoding": "signed"}
+    assert stranger.unpack(entry) == [1, -1, 2]
+
+
+def test_the_page_names_every_field_and_role(tmp_path: Path) -> None:
+    """A field that the manifest holds and the page does not name would be unknown to a stranger."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "program.md").read_text()
+
+    def names(value: Any) -> set[str]:
+        if isinstance(value, dict):
+            return set(value) | {name for child in value.values() for name in names(child)}
+        return {name for child in value for name in names(child)} if isinstance(value, list) else set()
+
+    found: set[str] = set()
+    for seed in range(30):
+        program = random_program(seed)
+        write_program(program, tmp_path, random_input(program, seed, 1, 2), {})
+        manifest = json.loads((tmp_path / "manifest.json").read_text())
+        manifest.pop("provenance")
+        found |= names(manifest) | {array["role"] for array in manifest["arrays"]}
+    assert {name for name in found if f"`{name}`" not in page and f'"{name}"' not in page} == set()

@@ -1,0 +1,133 @@
+"""The reader is strict: a changed manifest is either the same program or a ProgramError, never anything else."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.program.manifest import build_manifest, canonical_json, seal
+from engine.program.pack import payload
+from runtime import ProgramError, parse_program, read_program, run
+from runtime.reader import load_manifest
+from tests.program.programs import random_input, random_program
+
+VALUES = st.sampled_from([None, True, -1, 0, 1, 7, 70000, 1 << 70, 0.5, "", "x", "lif", [], [1, 1], [0], {}, "@input"])
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, child in inner for place in ((*path, key), *_places(child, (*path, key)))]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 30), st.data())
+def test_no_manifest_makes_the_reader_crash(seed: int, data: st.DataObject) -> None:
+    program = random_program(seed)
+    manifest = json.loads(canonical_json(build_manifest(program, {"engine": "test"})))
+    *path, last = data.draw(st.sampled_from(_places(manifest)))
+    parent: Any = manifest
+    for key in path:
+        parent = parent[key]
+    if data.draw(st.booleans()) and isinstance(parent, dict):
+        del parent[last]
+    else:
+        parent[last] = data.draw(VALUES)
+    with contextlib.suppress(ProgramError):
+        changed = parse_program(manifest, payload(program))
+        run(changed, np.zeros((1, 2, *changed.input.shape), np.int64))
+
+
+def test_round_trip_keeps_every_array() -> None:
+    for seed in range(40):
+        program = random_program(seed)
+        held = parse_program(build_manifest(program, {}), payload(program))
+        for mine, theirs in zip(program.layers, held.layers, strict=True):
+            for field in ("bias", "bias_i", "fire_at", "reset_sub", "reset_to", "floor", "start", "scale"):
+                a, b = getattr(mine, field), getattr(theirs, field)
+                assert (a is None) == (b is None), field
+                assert a is None or (np.array_equal(a, b) and a.shape == b.shape), field
+        for one, other in zip(program.connections, held.connections, strict=True):
+            assert (one.weight is None) == (other.weight is None)
+            assert one.weight is None or np.array_equal(one.weight, other.weight)
+            assert np.array_equal(*np.broadcast_arrays(one.exponents, other.exponent))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, "version 2; this reader knows 1"),
+        ({"format": "other"}, "not of format"),
+        ({"digests": None}, "digests"),
+        ({"output": "other"}, "expected digest"),
+    ],
+)
+def test_headers_are_checked_first(change: dict[str, Any], message: str) -> None:
+    program = random_program(1)
+    manifest = json.loads(seal(build_manifest(program, {}), payload(program), b""))
+    with pytest.raises(ProgramError, match=message):
+        load_manifest(canonical_json({**manifest, **change}))
+
+
+def test_only_the_canonical_form_is_read() -> None:
+    manifest = seal(build_manifest(random_program(1), {}), b"", b"")
+    with pytest.raises(ProgramError, match="canonical"):
+        load_manifest(json.dumps(json.loads(manifest), indent=1).encode())
+    with pytest.raises(ProgramError, match="not JSON"):
+        load_manifest(b"\xff")
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ProgramError, match=r"manifest\.json cannot be read"):
+        read_program(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["layers", "provenance", "multiplications"])
+def test_unknown_and_missing_fields_are_named(key: str) -> None:
+    program = random_program(1)
+    manifest = build_manifest(program, {})
+    with pytest.raises(ProgramError, match="unknown fields extra"):
+        parse_program({**copy.deepcopy(manifest), "extra": 1}, payload(program))
+    manifest.pop(key)
+    with pytest.raises(ProgramError, match=key):
+        parse_program(manifest, payload(program))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (lambda x: x.astype(float), "must hold integers"),
+        (lambda x: x[0], "found shape"),
+        (lambda x: x[:0], "not empty"),
+        (lambda x: x[..., :0], "found shape"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(x: Any, message: str) -> None:
+    program = random_program(1)
+    held = parse_program(build_manifest(program, {}), payload(program))
+    with pytest.raises(ProgramError, match=message):
+        run(held, x(random_input(program, 1)))
+
+
+def test_any_integer_dtype_and_any_batch_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = random_program(2)
+    held = parse_program(build_manifest(program, {}), payload(program))
+    x = np.abs(random_input(program, 2, samples=5))
+    whole = run(held, x)
+    for dtype in (np.uint8, np.int16, np.uint64):
+        np.testing.assert_array_equal(run(held, x.astype(dtype)).counts, whole.counts)
+    monkeypatch.setattr("runtime.runner.CHUNK_VALUES", 1)
+    parts = run(held, x)
+    np.testing.assert_array_equal(parts.counts, whole.counts)
+    assert parts.clamped == whole.clamped
+    for name, state in whole.states.items():
+        np.testing.assert_array_equal(parts.states[name].v, state.v)
+        np.testing.assert_array_equal(parts.spikes[name], whole.spikes[name])
+    assert run(held, x, record=False).spikes == {}
