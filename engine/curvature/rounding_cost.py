@@ -1,0 +1,64 @@
+"""What rounding one layer costs: predicted from its trace, and measured by doing it."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from engine.curvature.objective import Objective
+from engine.quantizers.form import Granularity
+from engine.quantizers.registry import quantizer
+
+
+def rounded(weight: Tensor, bits: int, granularity: Granularity) -> Tensor:
+    """The weight rounded to a width at its MSE-optimal scale, same shape and dtype.
+
+    Args:
+        weight: ``[out, in, ...]``.
+        bits: width, 1 to 16.
+        granularity: one scale a layer or one a channel.
+
+    Raises:
+        InvalidSpec: ``invalid_plan`` for a width outside 1..16.
+
+    Example:
+        >>> import torch
+        >>> rounded(torch.tensor([[3.0, -1.2, 0.1]]), 3, "layer").tolist()
+        [[3.0, -1.0, 0.0]]
+    """
+    method = quantizer("lsq")
+    scale = method.parameters(weight, bits, granularity)
+    return method.fake_quantize(weight.detach(), scale, bits)
+
+
+def predicted_increase(trace: float, parameters: int, squared_distance: float) -> float:
+    """``½·trace/N·‖δW‖²``: the quadratic form of δW if curvature were equal in all N directions.
+
+    Source: HAWQ-V2 (Dong et al. 2020, arXiv:1911.03852), equation 8; with the ½ it is a loss in nats.
+
+    Example:
+        >>> predicted_increase(trace=10.0, parameters=5, squared_distance=0.1)
+        0.1
+    """
+    return 0.5 * trace / parameters * squared_distance
+
+
+def measured_increase(objective: Objective, layer: str, weight: Tensor, baseline: Tensor) -> tuple[float, float | None]:
+    """Increase of the mean loss with one layer's weight replaced, and its standard error over samples.
+
+    The error is that of the mean of paired differences, sample by sample.
+
+    Args:
+        objective: network, samples, loss.
+        layer: connection whose weight is replaced.
+        weight: the replacement.
+        baseline: loss per sample of the network as it is, ``[sample]``.
+
+    Returns:
+        (increase in nats, standard error; None where there is one sample only).
+    """
+    difference = objective.losses({layer: weight}) - baseline
+    if len(difference) < 2:
+        return float(difference.mean()), None
+    return float(difference.mean()), float(difference.std()) / math.sqrt(len(difference))

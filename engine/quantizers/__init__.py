@@ -1,0 +1,1 @@
+"""Quantizers: from real weights to signed integers on a scale, one file each, looked up in the registry."""

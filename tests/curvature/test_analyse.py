@@ -1,0 +1,195 @@
+"""The sensitivity step: predicted, measured, ranked; and the sentence that says whether it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from engine.curvature.analyse import analyse
+from engine.curvature.objective import Objective
+from engine.curvature.ranking import judge_prediction, rank_correlation
+from engine.curvature.rounding_cost import measured_increase, rounded
+from engine.errors import InvalidSpec
+from engine.specs.report import LayerSensitivity, SensitivitySection, WidthLoss
+from engine.specs.steps import SensitivityStep
+
+MakeObjective = Callable[..., Objective]
+SPEC = SensitivityStep(relative_error=0.2, max_probes=64, logit_scale=0.5)
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+
+    def progress(self, stage: str, done: int, total: int, message: str = "", **metrics: float) -> None:
+        assert 0 < done <= total
+        self.stages.append(stage)
+
+
+def run(objective: Objective, spec: SensitivityStep = SPEC, seed: int = 0) -> SensitivitySection:
+    return analyse(objective.network, objective.x, objective.y, spec, seed=seed, events=Silent())
+
+
+def test_section_holds_what_was_asked(make_objective: MakeObjective) -> None:
+    objective = make_objective("recurrent")
+    section = run(objective)
+    assert [layer.layer for layer in section.layers] == ["w_in", "w_rec", "w_out"]
+    assert section.samples == objective.samples
+    assert section.baseline_loss == pytest.approx(float(objective.losses().mean()))
+    assert (section.surrogate_slope, section.reset_gradient, section.logit_scale) == (6.0, "through", 0.5)
+    for layer in section.layers:
+        assert [cell.bits for cell in layer.widths] == [2, 3, 4, 5, 6, 8]
+        for cell in layer.widths:
+            assert cell.predicted == pytest.approx(0.5 * layer.trace / layer.parameters * cell.squared_distance)
+            assert cell.measured is not None
+            assert cell.measured_error is not None
+        assert layer.widths[0].squared_distance > layer.widths[-1].squared_distance
+    assert section.rank_correlation is not None
+    assert section.trivial_rank_correlation is not None
+    assert "over 9 (layer, width) pairs" in section.statement
+
+
+def test_measured_is_the_loss_of_the_rounded_network(make_objective: MakeObjective) -> None:
+    objective = make_objective()
+    weight = objective.weights(requires_grad=False)["w_out"]
+    narrow = rounded(weight, 2, "channel")
+    baseline = objective.losses()
+    value, error = measured_increase(objective, "w_out", narrow, baseline)
+    rows = objective.losses({"w_out": narrow}) - baseline
+    assert value == pytest.approx(float(rows.mean()))
+    assert error == pytest.approx(float(rows.std()) / np.sqrt(len(rows)))
+    assert measured_increase(objective, "w_out", weight, baseline) == (0.0, 0.0)
+    assert not torch.equal(narrow, weight)
+
+
+def test_wide_rounding_costs_next_to_nothing(make_objective: MakeObjective) -> None:
+    section = run(make_objective(), SPEC.model_copy(update={"widths": (2, 16)}))
+    for layer in section.layers:
+        assert layer.widths[1].predicted < 1e-6 * max(layer.widths[0].predicted, 1e-9) + 1e-9
+        assert layer.widths[1].measured == pytest.approx(0.0, abs=1e-9)
+
+
+def test_same_seed_same_section(make_objective: MakeObjective) -> None:
+    objective = make_objective()
+    first, again, other = (run(objective, seed=seed).model_copy(update={"seconds": 0.0}) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_samples_are_drawn_by_the_seed(make_objective: MakeObjective) -> None:
+    objective = make_objective()
+    few = SPEC.model_copy(update={"max_samples": 5})
+    sections = [run(objective, few, seed=seed) for seed in (0, 1)]
+    assert [section.samples for section in sections] == [5, 5]
+    assert sections[0].baseline_loss != sections[1].baseline_loss
+
+
+def test_measure_off_says_that_it_is_not_known(make_objective: MakeObjective) -> None:
+    section = run(make_objective(), SPEC.model_copy(update={"measure": "off"}))
+    assert section.rank_correlation is None
+    assert all(cell.measured is None for layer in section.layers for cell in layer.widths)
+    assert "not known" in section.statement
+
+
+def test_one_sample_has_no_standard_error(make_objective: MakeObjective) -> None:
+    section = run(make_objective(), SPEC.model_copy(update={"max_samples": 1}))
+    assert {cell.measured_error for layer in section.layers for cell in layer.widths} == {None}
+
+
+def test_granularity_changes_the_rounding(make_objective: MakeObjective) -> None:
+    per_channel, per_layer = (
+        run(make_objective(), SPEC.model_copy(update={"granularity": kind})) for kind in ("channel", "layer")
+    )
+    for a, b in zip(per_channel.layers, per_layer.layers, strict=True):
+        assert a.widths[0].squared_distance < b.widths[0].squared_distance
+
+
+def test_nothing_it_was_given_is_changed(make_objective: MakeObjective) -> None:
+    objective = make_objective()
+    before = [c.weight.copy() for c in objective.network.weighted if c.weight is not None]
+    x, y = objective.x.copy(), objective.y.copy()
+    run(objective)
+    for connection, weight in zip(objective.network.weighted, before, strict=True):
+        np.testing.assert_array_equal(connection.weight, weight)
+    np.testing.assert_array_equal(objective.x, x)
+    np.testing.assert_array_equal(objective.y, y)
+
+
+def test_logit_scale_is_chosen_on_request(make_objective: MakeObjective) -> None:
+    chosen = run(make_objective(), SPEC.model_copy(update={"logit_scale": None}))
+    for scale in (0.1, 1.0, 4.0):
+        assert (
+            chosen.baseline_loss <= run(make_objective(), SPEC.model_copy(update={"logit_scale": scale})).baseline_loss
+        )
+    with pytest.raises(InvalidSpec, match="loss 'mse_counts' needs a logit_scale"):
+        run(make_objective(), SPEC.model_copy(update={"logit_scale": None, "loss": "mse_counts"}))
+
+
+def test_saturated_outputs_are_owned_up_to(make_objective: MakeObjective) -> None:
+    objective = make_objective("readout")
+    steep = run(objective, SPEC.model_copy(update={"logit_scale": 1e4}))
+    assert "saturated at this logit scale" in steep.statement
+    assert "saturated" not in run(objective).statement
+    assert "saturated" not in run(objective, SPEC.model_copy(update={"loss": "mse_counts"})).statement
+
+
+def test_no_samples_are_refused(make_objective: MakeObjective) -> None:
+    objective = make_objective()
+    with pytest.raises(InvalidSpec, match="expected weight layers and samples, got 2 and 0"):
+        analyse(objective.network, objective.x[:0], objective.y[:0], SPEC, seed=0, events=Silent())
+
+
+def sensitivities(
+    predicted: list[float], measured: list[float | None], distance: list[float], error: float = 0.01
+) -> list[LayerSensitivity]:
+    return [
+        LayerSensitivity(
+            layer=f"l{k}",
+            parameters=1,
+            trace=1.0,
+            standard_error=0.0,
+            probes=8,
+            converged=True,
+            trace_per_parameter=1.0,
+            widths=(WidthLoss(bits=3, predicted=p, measured=m, measured_error=error, squared_distance=d),),
+        )
+        for k, (p, m, d) in enumerate(zip(predicted, measured, distance, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "verdict"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], "ranking holds on"),
+        ([2.0, 1.0, 4.0, 3.0], "holds in part"),
+        ([4.0, 3.0, 2.0, 1.0], "does not"),
+    ],
+)
+def test_statement_is_honest(predicted: list[float], verdict: str) -> None:
+    layers = sensitivities(predicted, [2.0, 4.0, 6.0, 8.0], [1.0, 1.0, 2.0, 1.0])
+    ours, trivial, statement = judge_prediction(layers)
+    assert verdict in statement
+    assert ours == rank_correlation(predicted, [2.0, 4.0, 6.0, 8.0])
+    assert trivial is not None
+
+
+def test_statement_owns_up_to_the_trivial_predictor_and_to_noise() -> None:
+    layers = sensitivities([2.0, 1.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    assert "no better than the size of the rounding itself" in judge_prediction(layers)[2]
+    assert "predicted is 1 times measured in the median of the 3 pairs" in judge_prediction(layers)[2]
+    noisy = sensitivities([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 3.0, 2.0], error=10.0)
+    assert "no measured increase is above twice its standard error" in judge_prediction(noisy)[2]
+    few = sensitivities([1.0], [1.0], [1.0])
+    assert judge_prediction(few)[:2] == (None, None)
+    assert "too few" in judge_prediction(few)[2]
+
+
+def test_rank_correlation_shares_ranks_of_ties() -> None:
+    assert rank_correlation([1, 2, 3], [1, 2, 3]) == 1.0
+    assert rank_correlation([1, 2, 3], [3, 2, 1]) == -1.0
+    assert rank_correlation([1, 1, 2], [1, 2, 3]) == pytest.approx(np.sqrt(0.75))
+    assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
+    assert rank_correlation([1, 2], [1, 2]) is None
