@@ -1,0 +1,226 @@
+"""One function per step: its section of the report as a block."""
+
+from __future__ import annotations
+
+from engine.report import figures
+from engine.report.blocks import Block, Figure, Table, count, number, percent, table
+from engine.specs.report import (
+    Accuracy,
+    AllocateSection,
+    DataSummary,
+    EvaluateSection,
+    FinetuneSection,
+    ProgramSection,
+    SensitivitySection,
+    TrainingCurve,
+)
+
+
+def accuracy_row(name: str, accuracy: Accuracy) -> tuple[str, ...]:
+    """Name, value, counts, interval, method."""
+    interval = accuracy.interval
+    spread = f"{percent(interval.low)} to {percent(interval.high)}"
+    return name, percent(accuracy.value), f"{count(accuracy.correct)} of {count(accuracy.samples)}", spread
+
+
+def sensitivity(section: SensitivitySection) -> Block:
+    """Traces, and the loss increase of every width."""
+    rows = [
+        (
+            layer.layer,
+            count(layer.parameters),
+            number(layer.trace),
+            number(layer.standard_error, 2),
+            number(layer.trace_per_parameter),
+            "exact" if layer.exact else count(layer.probes),
+            "yes" if layer.converged else "NO: cap reached",
+        )
+        for layer in section.layers
+    ]
+    widths = [
+        (
+            layer.layer,
+            str(width.bits),
+            number(width.predicted, 3),
+            number(width.measured, 3)
+            + ("" if width.measured_error is None else f" ± {number(width.measured_error, 2)}"),
+            number(width.squared_distance, 3),
+        )
+        for layer in section.layers
+        for width in layer.widths
+    ]
+    method = (
+        ("quantity", section.quantity),
+        ("loss", f"{section.loss.replace('_', ' ')} of the readout times {number(section.logit_scale)}"),
+        ("loss of the network as it is", f"{number(section.baseline_loss)} nats"),
+        ("training samples", count(section.samples)),
+        ("surrogate", f"{section.surrogate_kind}, slope {number(section.surrogate_slope)}"),
+        ("reset gradient", section.reset_gradient),
+        ("rank correlation, predicted and measured, 4/3/2 bits", number(section.rank_correlation, 3)),
+        ("the same for the squared weight error alone", number(section.trivial_rank_correlation, 3)),
+        ("seed", str(section.seed)),
+    )
+    return Block(
+        "sensitivity",
+        "Sensitivity",
+        (section.statement,),
+        (Figure("Curvature trace per layer with standard error.", lambda: figures.traces(section)),),
+        (
+            table(
+                "Curvature trace per layer",
+                ("layer", "parameters", "trace", "std. error", "trace / parameter", "probes", "converged"),
+                rows,
+                "estimated by random probes, exact where it says so",
+            ),
+            table(
+                "Loss increase when one layer alone is rounded, in nats",
+                ("layer", "bits", "predicted", "measured", "squared weight error"),
+                widths,
+                "predicted: estimated; measured: on training samples",
+                collapsed=True,
+            ),
+            table("How it was measured", ("what", "value"), method, collapsed=True),
+        ),
+    )
+
+
+def allocation(section: AllocateSection) -> Block:
+    """The plan, and the front that it was taken from."""
+    chosen = [(name, layer.bits) for name, layer in section.plan.weights.items()]
+    drawn = [Figure("Bits per weight layer in the plan.", lambda: figures.bits(chosen))]
+    tables = [
+        table(
+            "The plan",
+            ("layer", "bits", "quantizer", "scale per"),
+            [(n, str(w.bits), w.quantizer, w.granularity) for n, w in section.plan.weights.items()],
+        )
+    ]
+    if section.front:
+        drawn.append(Figure("Predicted loss over mean weight bits.", lambda: figures.front(section)))
+        names = list(section.front[0].bits)
+        tables.append(
+            table(
+                "Pareto front",
+                ("mean bits", "weight bytes", "program bytes", "predicted loss, nats", *names),
+                [
+                    (
+                        number(point.mean_weight_bits),
+                        count(point.weight_bytes),
+                        count(point.program_bytes),
+                        number(point.predicted_loss, 3),
+                        *(str(point.bits.get(name, "–")) for name in names),
+                    )
+                    for point in section.front
+                ],
+                "estimated",
+                collapsed=True,
+            )
+        )
+    budgets = [
+        f"at most {number(section.budget_mean_weight_bits)} mean weight bits"
+        if section.budget_mean_weight_bits is not None
+        else "",
+        f"at most {count(section.budget_program_bytes)} bytes" if section.budget_program_bytes is not None else "",
+    ]
+    budget = " and ".join(part for part in budgets if part) or "none"
+    source = (
+        "The plan was given by the user."
+        if section.source == "user"
+        else f"Chosen by {section.solver} from the {section.predictor} loss increases; budget: {budget}."
+    )
+    result = f"Mean weight bits: {number(section.mean_weight_bits)}"
+    if section.predicted_loss is not None:
+        result += f"; predicted loss increase before fine-tuning: {number(section.predicted_loss, 3)} nats"
+    return Block("plan", "Bits per layer", (source, result + "."), tuple(drawn), tuple(tables))
+
+
+def finetuning(section: FinetuneSection) -> Block:
+    """What training did, and what the same training does for the float network."""
+    curves = [("program's arithmetic", section.quantized)]
+    if section.control is not None:
+        curves.append(("float, same schedule", section.control))
+    sentences = [_curve_sentence(name, curve) for name, curve in curves]
+    if section.control_accuracy is not None:
+        sentences.append(
+            f"The float network fine-tuned with the same schedule reaches {percent(section.control_accuracy.value)} "
+            f"on the test split: what the program gains up to there is a gain from training, not from quantization."
+        )
+    if section.resumed_from_epoch is not None:
+        sentences.append(f"Resumed from the checkpoint of epoch {section.resumed_from_epoch}.")
+    rows = [
+        (
+            name,
+            str(epoch.epoch),
+            number(epoch.train_loss),
+            number(epoch.validation_loss),
+            percent(epoch.validation_accuracy),
+            number(epoch.learning_rate, 3),
+        )
+        for name, curve in curves
+        for epoch in curve.epochs
+    ]
+    drawn = (Figure("Validation accuracy per epoch.", lambda: figures.training(section)),) if rows else ()
+    header = ("network", "epoch", "training loss", "validation loss", "validation accuracy", "learning rate")
+    tables = (table("Epochs", header, rows, "measured on the validation part", collapsed=True),) if rows else ()
+    return Block("training", "Fine-tuning", tuple(sentences), drawn, tables)
+
+
+def _curve_sentence(name: str, curve: TrainingCurve) -> str:
+    why = {"schedule": "the schedule's end", "patience": "no further gain", "time": "the time limit"}[curve.stopped]
+    kept = f"epoch {curve.best_epoch} kept" if curve.best_epoch else "the state before training kept"
+    return (
+        f"{name[0].upper()}{name[1:]}: {len(curve.epochs)} epochs, {kept} by validation on "
+        f"{count(curve.validation_samples)} samples; ended by {why}."
+    )
+
+
+def program(section: ProgramSection) -> Block:
+    """Sizes, digest and what the program needs of a machine."""
+    facts = (
+        ("program digest (SHA-256)", section.program_digest),
+        ("check a download with", f"spikebit verify DIR --digest {section.program_digest}"),
+        ("golden samples in the program", count(section.golden_samples)),
+        ("state bytes", count(section.state_bytes)),
+        ("clamped inputs", count(section.clamped_inputs)),
+        ("multiplications needed", "; ".join(section.multiplications) or "none"),
+    )
+    return Block(
+        "program",
+        "Integer program",
+        (
+            f"{count(section.mismatched_spikes)} of {count(section.compared_spikes)} neuron-steps differ between the "
+            f"service's simulation and the NumPy reference runner on the whole test split.",
+        ),
+        (),
+        (
+            table("Program", ("what", "value"), facts, section.basis),
+            table(
+                "Weight layers in the program",
+                ("layer", "bits", "weights", "bytes", "multiplications", "accumulator bound"),
+                [
+                    (
+                        layer.layer,
+                        str(layer.bits),
+                        count(layer.weights),
+                        count(layer.bytes),
+                        "yes" if layer.multiplications else "none",
+                        count(layer.accumulator_bound),
+                    )
+                    for layer in section.layers
+                ],
+                section.basis,
+            ),
+        ),
+    )
+
+
+def confusion(section: EvaluateSection, data: DataSummary) -> tuple[Figure, Table] | None:
+    """The confusion matrix; None where it would be too large to read."""
+    size = len(section.confusion)
+    if not 2 <= size <= 30:
+        return None
+    labels = data.classes if len(data.classes) == size else tuple(str(index) for index in range(size))
+    rows = [(label, *(str(n) for n in row)) for label, row in zip(labels, section.confusion, strict=True)]
+    caption = f"Confusion matrix of the {section.of}"
+    drawing = Figure(f"{caption}: label down, prediction across.", lambda: figures.confusion(section, data.classes))
+    return drawing, table(f"{caption} (rows: label)", ("label", *labels), rows, "measured", collapsed=True)

@@ -1,0 +1,140 @@
+"""The engine's one entry: a resolved job and canonical files in, a report and artifacts out.
+
+Never learns of HTTP, Celery, SQL or what a job id is; runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from engine.data.batches import Dataset, load
+from engine.data.counts import read_counts
+from engine.errors import InvalidDataset, InvalidSpec
+from engine.network.canonical import read_canonical
+from engine.network.discretise import discretise
+from engine.network.model import Network
+from engine.report.assemble import assemble
+from engine.report.write import write_report
+from engine.specs.job import Job
+from engine.specs.report import Environment, Report
+from engine.steps.checkpoint import load_checkpoint, restore
+from engine.steps.context import ArtifactFile, Context, Events, Work
+from engine.steps.registry import HANDLERS
+from engine.version import ENGINE_VERSION
+
+ValidationSource = Literal["given", "stratified from train", "none"]
+THREADED_OPS = 2_000_000  # multiply-adds per sample and step from which a second thread pays
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Canonical files on the local disk."""
+
+    model: Path
+    dataset: Path
+    expected_counts: Path | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The report and every file below the output folder that is to be published."""
+
+    report: Report
+    artifacts: tuple[ArtifactFile, ...]
+    verdict: Literal["pass", "fail", "none"]
+
+
+def run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | None = None) -> Outcome:
+    """Run all steps of a job.
+
+    Args:
+        job: resolved, with the model's dynamics in it.
+        inputs: canonical model and dataset.
+        out: empty folder for results.
+        events: progress, log and checkpoints.
+        resume: the last checkpoint of an earlier attempt; the result is the same as without the interruption.
+
+    Raises:
+        EngineError: the job cannot be carried out; code and detail are for the user.
+    """
+    began = time.perf_counter()
+    if job.dynamics is None:
+        raise InvalidSpec("invalid_dynamics", "the job names no dynamics profile", "/dynamics")
+    graph = read_canonical(inputs.model)
+    network = discretise(graph, job.dynamics)
+    environment = _prepare_process(job, network)
+    data, source = _load_data(job, inputs, network)
+    expected = None
+    if inputs.expected_counts is not None:
+        outputs = network.layer(network.output).decay_v.size
+        expected = read_counts(inputs.expected_counts, len(data.test), outputs)
+    saved: Mapping[str, Any] = {} if resume is None else load_checkpoint(resume)
+    work = Work(graph=graph, network=network, data=data, validation_source=source)
+    if saved:
+        work = restore(saved, work, out)
+        events.log(f"continuing in step {job.steps[work.index].kind!r} from an earlier attempt's checkpoint")
+    context = Context(
+        job=job,
+        out=out,
+        events=events,
+        device=torch.device(job.device),
+        expected_counts=expected,
+        saved=saved.get("state"),
+        saved_step=saved.get("step", -1),
+    )
+    for index in range(work.index, len(job.steps)):
+        step = job.steps[index]
+        events.log(f"step {index + 1} of {len(job.steps)}: {step.kind}")
+        work = HANDLERS[step.kind](step, replace(work, index=index), context)
+    report = assemble(job, work, environment, time.perf_counter() - began)
+    artifacts = (*write_report(report, out), *work.artifacts)
+    return Outcome(report, artifacts, report.verdict)
+
+
+def _prepare_process(job: Job, network: Network) -> Environment:
+    """Everything global that results depend on, set once and recorded (DESIGN 5, reproducibility)."""
+    if job.device == "cuda" and not torch.cuda.is_available():
+        raise InvalidSpec("device_unavailable", "device 'cuda' was asked for, this worker has none", "/device")
+    weights = sum(c.weight.size for c in network.weighted if c.weight is not None)
+    conv = any(c.kind == "conv2d" for c in network.connections)
+    if not conv and weights < THREADED_OPS:
+        torch.set_num_threads(1)  # small products: a second thread costs more than it brings
+    torch.set_flush_denormal(True)  # decaying membranes reach denormals, which halve the speed (QUALITY, traps)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+    torch.manual_seed(job.seed)
+    return Environment(
+        engine_version=ENGINE_VERSION,
+        torch_version=torch.__version__,
+        device=job.device,
+        threads=torch.get_num_threads(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+    )
+
+
+def _load_data(job: Job, inputs: Inputs, network: Network) -> tuple[Dataset, ValidationSource]:
+    """The dataset, fitted to the network; with a validation split where a step trains."""
+    data = load(inputs.dataset)
+    if data.sample_shape != network.input_shape:
+        raise InvalidDataset(
+            "sample_shape_mismatch",
+            f"expected samples of shape {network.input_shape} per time step (the model's input), found "
+            f"{data.sample_shape}",
+            "x_test",
+        )
+    outputs = network.layer(network.output).decay_v.size
+    highest = max(int(split.y.max()) for split in (data.test, data.train, data.val) if split is not None)
+    if highest >= outputs:
+        raise InvalidDataset(
+            "labels_out_of_range", f"expected labels from 0 to {outputs - 1}, found {highest}", "y_test"
+        )
+    trains = any(step.kind in ("sensitivity", "finetune", "integerize") for step in job.steps)
+    return (data.with_validation(job.seed), data.validation_source) if trains else (data, "none")

@@ -1,0 +1,120 @@
+"""``finetune``: train the network in the program's own arithmetic, and the float network beside it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.data.batches import Dataset
+from engine.errors import InvalidDataset, InvalidSpec, NotRepresentable
+from engine.network.measure import measure
+from engine.network.prepare import prepare
+from engine.program.quantized import start_training, with_parameters
+from engine.report.statistics import accuracy_of
+from engine.specs.report import Epoch, FinetuneSection
+from engine.specs.steps import FinetuneStep
+from engine.steps.checkpoint import save_checkpoint
+from engine.steps.context import Context, Work
+from engine.training.forms import FloatForm, QuantizedTrainable, float_parameters
+from engine.training.loop import Trainable, Trained, TrainingData, TrainingState, train
+from engine.training.loss import choose_logit_scale
+from engine.training.rates import default_rate
+
+
+def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
+    """Fine-tune under the plan; checkpoints every epoch; continues where an earlier attempt stopped.
+
+    Raises:
+        InvalidSpec: there is no plan.
+        InvalidDataset: there is no training split.
+        NotRepresentable: the inputs are not whole numbers.
+    """
+    began = time.perf_counter()
+    if work.plan is None:
+        raise InvalidSpec("invalid_step", "finetune needs an earlier step 'allocate'", "/steps")
+    device = context.device
+    data, scale = _training_data(spec, work, device)
+    rate = spec.learning_rate or default_rate(work.network)
+    form, start = start_training(work.network, work.plan, input_range(work.data), device)
+    saved = dict(context.saved or {}) if context.saved_step == work.index else {}
+    done: dict[str, Any] = {}
+
+    def one(phase: str, network: Trainable, parameters: dict[str, torch.Tensor]) -> Trained:
+        state = saved.get(phase)
+
+        def on_epoch(current: TrainingState, epoch: Epoch) -> None:
+            done[phase] = asdict(current)
+            save_checkpoint(context, work, done)
+            context.events.progress(
+                f"finetune:{phase}", epoch.epoch, spec.epochs, "",
+                train_loss=epoch.train_loss, validation_accuracy=epoch.validation_accuracy,
+            )  # fmt: skip
+
+        done[phase] = state
+        resume = None if state is None else TrainingState(**state)
+        return train(
+            network, parameters, data, spec,
+            seed=context.job.seed, peak_rate=rate, logit_scale=scale, resume=resume, on_epoch=on_epoch,
+        )  # fmt: skip
+
+    quantized = one("quantized", QuantizedTrainable(form), start)
+    control = accuracy = None
+    if spec.float_control:
+        floating = FloatForm(work.network, torch.float32, device)
+        control = one("control", floating, float_parameters(work.network, torch.float32, device))
+        tuned = prepare(with_parameters(work.network, control.parameters), device=device)
+        right = measure(tuned, work.data.test).counts.argmax(1) == work.data.test.y
+        accuracy = accuracy_of(int(right.sum()), len(right))
+    section = FinetuneSection(
+        quantized=quantized.curve,
+        control=None if control is None else control.curve,
+        control_accuracy=accuracy,
+        resumed_from_epoch=_resumed_epoch(saved),
+        seconds=time.perf_counter() - began,
+    )
+    return replace(work, quantized=(form, quantized.parameters), sections=(*work.sections, section))
+
+
+def input_range(data: Dataset) -> tuple[int, int]:
+    """Smallest and largest input value of the training split (0 included): the program's input format.
+
+    Raises:
+        NotRepresentable: inputs are not whole numbers.
+    """
+    if not data.whole_numbers:
+        raise NotRepresentable(
+            "non_integer_input",
+            "expected whole numbers as input (spikes or event counts), found fractions: an integer program cannot take "
+            "them; encode the data as spikes or scale it to integers first",
+            "x_train",
+        )
+    x = data.test.x if data.train is None else data.train.x
+    return min(0, int(x.min())), max(1, int(x.max()))
+
+
+def _training_data(spec: FinetuneStep, work: Work, device: torch.device) -> tuple[TrainingData, float]:
+    """Tensors on the device, with the float network's readout as teacher, and the factor from counts to logits."""
+    train_split, val = work.data.train, work.data.val
+    if train_split is None or val is None:
+        raise InvalidDataset("only_test_split", "finetune needs training samples, the file has the test split alone")
+    input_range(work.data)
+    counts = measure(prepare(work.network, device=device), train_split).counts
+    teacher, y = torch.as_tensor(counts, device=device), torch.as_tensor(train_split.y, device=device)
+    data = TrainingData(
+        x=torch.as_tensor(np.ascontiguousarray(train_split.x), device=device),
+        y=y,
+        teacher=teacher,
+        x_val=torch.as_tensor(np.ascontiguousarray(val.x), device=device),
+        y_val=torch.as_tensor(val.y, device=device),
+    )
+    return data, spec.logit_scale or choose_logit_scale(teacher.cpu(), y.cpu())
+
+
+def _resumed_epoch(saved: Mapping[str, Any]) -> int | None:
+    epochs = [state["epoch"] for state in saved.values() if state is not None]
+    return sum(epochs) if epochs else None

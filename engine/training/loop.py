@@ -1,0 +1,210 @@
+"""The one training loop: float or quantized, seeded, checkpointed each epoch, resumable to the bit.
+
+The order of samples depends on (seed, epoch) alone, so that a resumed run sees what an undisturbed one sees.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from engine.network.simulate import Prepared, run
+from engine.specs.report import Epoch, TrainingCurve
+from engine.specs.steps import FinetuneStep
+from engine.training.loss import finetune_loss
+from engine.training.schedule import learning_rate
+
+CLIP_NORM = 1.0  # QUALITY finding 9
+WARMUP_EPOCHS = 0.5
+BETAS = (0.9, 0.999)
+
+Parameters = dict[str, Tensor]
+
+
+class Trainable(Protocol):
+    """A network that can be trained: parameters in, something to run out."""
+
+    def prepare(self, parameters: Mapping[str, Tensor]) -> Prepared:
+        """Tensors for :func:`engine.network.simulate.run`, differentiable in the parameters."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Samples ``[sample, time, ...]``, labels ``[sample]`` and the float network's readout ``[sample, outputs]``."""
+
+    x: Tensor
+    y: Tensor
+    teacher: Tensor
+    x_val: Tensor
+    y_val: Tensor
+
+
+@dataclass
+class TrainingState:
+    """Everything that the next epoch depends on, and the best epoch so far."""
+
+    epoch: int
+    parameters: Parameters
+    average: Parameters
+    optimizer: dict[str, Any]
+    best: Parameters
+    best_key: tuple[float, float]
+    best_epoch: int
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Parameters of the best epoch on validation, and how the training went."""
+
+    parameters: Parameters
+    curve: TrainingCurve
+
+
+def train(
+    network: Trainable,
+    start: Parameters,
+    data: TrainingData,
+    spec: FinetuneStep,
+    *,
+    seed: int,
+    peak_rate: float,
+    logit_scale: float,
+    resume: TrainingState | None = None,
+    on_epoch: Callable[[TrainingState, Epoch], None] = lambda state, epoch: None,
+) -> Trained:
+    """Fine-tune with Adam, cosine schedule, gradient clipping and early stop on the validation part.
+
+    Args:
+        network: what is trained; ``start`` is its parameters, which are not changed.
+        data: training and validation samples on one device.
+        spec: epochs, batch size, surrogate, distillation, averaging, jitter.
+        seed: of the order of samples and the jitter.
+        peak_rate: highest learning rate.
+        logit_scale: factor from counts to logits.
+        resume: state after an earlier epoch; the result is then the same as without the interruption.
+        on_epoch: called after each epoch with the state (to be saved) and its record; may raise to stop.
+
+    Returns:
+        Parameters of the epoch with the highest validation accuracy; ties: lowest validation loss, then the earlier.
+    """
+    state = resume if resume is not None else _first_state(network, start, data, spec, logit_scale)
+    leaves = {name: value.clone().requires_grad_() for name, value in state.parameters.items()}
+    optimizer = torch.optim.Adam(leaves.values(), lr=peak_rate, betas=BETAS)
+    if state.optimizer:
+        optimizer.load_state_dict(state.optimizer)
+    stopped: Literal["schedule", "patience", "time"] = "schedule"
+    while state.epoch < spec.epochs:
+        if spec.patience is not None and state.epoch - state.best_epoch >= spec.patience:
+            stopped = "patience"
+            break
+        if spec.max_seconds is not None and sum(e["seconds"] for e in state.history) >= spec.max_seconds:
+            stopped = "time"
+            break
+        began = time.perf_counter()
+        loss, rate = _one_epoch(network, leaves, state, optimizer, data, spec, seed, peak_rate, logit_scale)
+        state.epoch += 1
+        state.parameters = {name: leaf.detach().clone() for name, leaf in leaves.items()}
+        state.optimizer = optimizer.state_dict()
+        judged = state.average if spec.weight_average else state.parameters
+        accuracy, validation_loss = validate(network, judged, data, logit_scale, spec.batch_size)
+        if (accuracy, -validation_loss) > state.best_key:
+            state.best, state.best_key, state.best_epoch = _copy(judged), (accuracy, -validation_loss), state.epoch
+        record = Epoch(
+            epoch=state.epoch,
+            train_loss=loss,
+            validation_loss=validation_loss,
+            validation_accuracy=accuracy,
+            learning_rate=rate,
+            seconds=time.perf_counter() - began,
+        )
+        state.history.append(record.model_dump())
+        on_epoch(state, record)
+    epochs = tuple(Epoch.model_validate(record) for record in state.history)
+    curve = TrainingCurve(
+        epochs=epochs, best_epoch=state.best_epoch, stopped=stopped, validation_samples=len(data.y_val)
+    )
+    return Trained(state.best, curve)
+
+
+def validate(
+    network: Trainable, parameters: Mapping[str, Tensor], data: TrainingData, logit_scale: float, batch_size: int
+) -> tuple[float, float]:
+    """Accuracy and cross-entropy (nats) on the validation part."""
+    with torch.no_grad():
+        prepared = network.prepare(parameters)
+        counts = torch.cat([run(prepared, x.transpose(0, 1)).counts for x in torch.split(data.x_val, 4 * batch_size)])
+        loss = finetune_loss(counts, data.y_val, None, logit_scale, 0.0)
+        accuracy = (counts.argmax(1) == data.y_val).double().mean()
+    return float(accuracy), float(loss)
+
+
+def _first_state(
+    network: Trainable, start: Parameters, data: TrainingData, spec: FinetuneStep, logit_scale: float
+) -> TrainingState:
+    """Epoch 0 takes part in the choice of the best: training never makes the result worse on validation."""
+    accuracy, loss = validate(network, start, data, logit_scale, spec.batch_size)
+    return TrainingState(0, _copy(start), _copy(start), {}, _copy(start), (accuracy, -loss), 0)
+
+
+def _one_epoch(
+    network: Trainable,
+    leaves: Parameters,
+    state: TrainingState,
+    optimizer: torch.optim.Optimizer,
+    data: TrainingData,
+    spec: FinetuneStep,
+    seed: int,
+    peak_rate: float,
+    logit_scale: float,
+) -> tuple[float, float]:
+    """One pass over the training samples; returns the mean loss and the last learning rate."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + state.epoch)
+    order = torch.randperm(len(data.y), generator=generator).to(data.y.device)
+    batches = torch.split(order, spec.batch_size)
+    total, rate = 0.0, peak_rate
+    for index, rows in enumerate(batches):
+        step = state.epoch * len(batches) + index
+        rate = learning_rate(step, spec.epochs * len(batches), max(1, round(WARMUP_EPOCHS * len(batches))), peak_rate)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        x = _jitter(data.x[rows], spec.input_jitter_steps, generator)
+        trace = run(
+            network.prepare(leaves), x.transpose(0, 1), surrogate=spec.surrogate, reset_gradient=spec.reset_gradient
+        )
+        loss = finetune_loss(trace.counts, data.y[rows], data.teacher[rows], logit_scale, spec.distillation)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_([leaf for leaf in leaves.values() if leaf.grad is not None], CLIP_NORM)
+        optimizer.step()
+        total += float(loss.detach()) * len(rows)
+        if spec.weight_average:
+            for name, leaf in leaves.items():
+                state.average[name].lerp_(leaf.detach(), 1.0 - spec.weight_average)
+    return total / len(data.y), rate
+
+
+def _jitter(x: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Shift each sample ``[sample, time, ...]`` in time by up to ``most`` steps; what leaves is lost, zeros enter."""
+    if most == 0:
+        return x
+    shifts = torch.randint(-most, most + 1, (len(x),), generator=generator).tolist()
+    out = torch.zeros_like(x)
+    for row, shift in enumerate(shifts):
+        if shift > 0:
+            out[row, shift:] = x[row, :-shift]
+        elif shift < 0:
+            out[row, :shift] = x[row, -shift:]
+        else:
+            out[row] = x[row]
+    return out
+
+
+def _copy(parameters: Mapping[str, Tensor]) -> Parameters:
+    return {name: value.detach().clone() for name, value in parameters.items()}

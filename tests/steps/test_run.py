@@ -1,0 +1,217 @@
+"""The whole engine on a small network: sections, artifacts, gates, resume, refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import runtime
+from engine.data.frames import canonicalise_frames
+from engine.errors import EngineError, ExpectationMissed, Interrupted, InvalidDataset, NotRepresentable
+from engine.network.canonical import write_canonical
+from engine.network.graph import Graph
+from engine.network.nodes import make_node
+from engine.run import Inputs, Outcome, run
+from engine.specs.dynamics import PRESETS
+from engine.specs.job import JobRequest, resolve_job
+
+OPTIONS = {
+    "sensitivity": {"max_probes": 8, "max_samples": 32},
+    "finetune": {"epochs": 4, "batch_size": 16},
+    "integerize": {"golden_samples": 4},
+}
+
+
+@dataclass
+class Listener:
+    """Keeps what the engine says; may stop it at the n-th checkpoint."""
+
+    folder: Path
+    stop_at: int | None = None
+    stages: list[str] = field(default_factory=list)
+    checkpoints: list[Path] = field(default_factory=list)
+
+    def progress(self, stage: str, done: int, total: int, message: str = "", **metrics: float) -> None:
+        self.stages.append(stage)
+
+    def checkpoint(self, path: Path) -> None:
+        kept = self.folder / f"checkpoint-{len(self.checkpoints)}"
+        shutil.copy(path, kept)
+        self.checkpoints.append(kept)
+        if self.stop_at is not None and len(self.checkpoints) == self.stop_at:
+            raise Interrupted("cancelled", "stopped by the test")
+
+    def log(self, message: str) -> None:
+        self.stages.append(message)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
+    """A recurrent network and four easy classes, in canonical form."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rng = np.random.default_rng(4)
+    ones = np.ones(16)
+    neuron = {"tau": 1e-3 * ones, "r": 10 * ones, "v_leak": 0 * ones, "v_threshold": ones}
+    out = {name: value[:4] for name, value in neuron.items()}
+    nodes = {
+        "input": make_node("input", "Input", {"shape": [12]}),
+        "fc1": make_node("fc1", "Affine", {"weight": rng.normal(size=(16, 12)) * 0.5, "bias": 0.02 * ones}),
+        "hid": make_node("hid", "LIF", neuron),
+        "rec": make_node("rec", "Linear", {"weight": rng.normal(size=(16, 16)) * 0.1}),
+        "fc2": make_node("fc2", "Linear", {"weight": rng.normal(size=(4, 16)) * 0.5}),
+        "out": make_node("out", "LIF", out),
+        "output": make_node("output", "Output", {"shape": [4]}),
+    }
+    edges = (
+        ("input", "fc1"), ("fc1", "hid"), ("hid", "rec"), ("rec", "hid"), ("hid", "fc2"), ("fc2", "out"), ("out", "output"),
+    )  # fmt: skip
+    write_canonical(Graph(nodes, edges), folder / "model")
+    arrays: dict[str, Any] = {}
+    for split, count in (("train", 80), ("test", 40)):
+        y = np.arange(count) % 4
+        rate = np.full((count, 12), 0.1)
+        for k in range(3):
+            rate[np.arange(count), 3 * y + k] = 0.7
+        arrays[f"x_{split}"] = (rng.random((count, 15, 12)) < rate[:, None]).astype(np.uint8)
+        arrays[f"y_{split}"] = y
+    np.savez(folder / "frames.npz", **arrays)
+    canonicalise_frames(folder / "frames.npz", folder / "data.npz")
+    arrays["x_train"] = arrays["x_train"] * 0.5
+    np.savez(folder / "fractions.npz", **arrays)
+    canonicalise_frames(folder / "fractions.npz", folder / "fractions-data.npz")
+    np.savez(folder / "test.npz", x_test=arrays["x_test"], y_test=arrays["y_test"])
+    canonicalise_frames(folder / "test.npz", folder / "test-data.npz")
+    return Inputs(folder / "model", folder / "data.npz")
+
+
+def go(
+    inputs: Inputs, out: Path, listener: Listener | None = None, resume: Path | None = None, **request: Any
+) -> Outcome:
+    out.mkdir(parents=True, exist_ok=True)
+    request = {"recipe": "hessian-mixed", "options": OPTIONS, **request}
+    job = resolve_job(JobRequest(model="m", dataset="d", **request), PRESETS["nir-paper"])
+    return run(job, inputs, out, listener or Listener(out), resume)
+
+
+def section(outcome: Outcome, kind: str) -> Any:
+    return next(s for s in outcome.report.sections if s.kind == kind)
+
+
+@pytest.fixture(scope="module")
+def finished(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, Path, list[Path]]:
+    out = tmp_path_factory.mktemp("finished")
+    listener = Listener(tmp_path_factory.mktemp("checkpoints"))
+    return (
+        go(inputs, out, listener, gates={"max_accuracy_drop_points": 100, "max_mean_weight_bits": 4}),
+        out,
+        listener.checkpoints,
+    )
+
+
+def test_report_is_complete_and_agrees_with_the_files(finished: tuple[Outcome, Path, list[Path]]) -> None:
+    outcome, out, _ = finished
+    kinds = [s.kind for s in outcome.report.sections]
+    assert kinds == ["evaluate", "sensitivity", "allocate", "finetune", "integerize", "evaluate"]
+    program = section(outcome, "integerize")
+    assert program.mismatched_spikes == 0
+    assert program.compared_spikes == 40 * 15 * 20
+    assert program.program_bytes == (out / "program" / "payload.bin").stat().st_size
+    assert program.mean_weight_bits <= 4
+    assert runtime.verify_folder(out, program.program_digest).ok
+    comparison = outcome.report.comparison
+    assert comparison is not None
+    assert comparison.drop_points == pytest.approx(
+        100 * (comparison.float_accuracy.value - comparison.program_accuracy.value)
+    )
+    assert comparison.drop_interval.low <= comparison.drop_points <= comparison.drop_interval.high
+    assert outcome.verdict == "pass"
+    written = json.loads((out / "report.json").read_text())
+    assert written == json.loads(outcome.report.model_dump_json())
+    for artifact in outcome.artifacts:
+        assert (out / artifact.path).is_file(), artifact
+
+
+def test_resumed_job_has_the_same_digest(
+    inputs: Inputs, finished: tuple[Outcome, Path, list[Path]], tmp_path: Path
+) -> None:
+    outcome, _, checkpoints = finished
+    for number in (1, 5):  # within the quantized training, and within the float control
+        again = go(inputs, tmp_path / str(number), resume=checkpoints[number])
+        assert section(again, "integerize").program_digest == section(outcome, "integerize").program_digest
+        assert section(again, "finetune").resumed_from_epoch == number + 1
+        assert [s.kind for s in again.report.sections] == [s.kind for s in outcome.report.sections]
+        assert section(again, "finetune").control_accuracy == section(outcome, "finetune").control_accuracy
+
+
+def test_same_seed_same_digest_other_seed_other_digest(
+    inputs: Inputs, finished: tuple[Outcome, Path, list[Path]], tmp_path: Path
+) -> None:
+    first = section(finished[0], "integerize").program_digest
+    assert section(go(inputs, tmp_path / "same"), "integerize").program_digest == first
+    assert section(go(inputs, tmp_path / "other", seed=1), "integerize").program_digest != first
+
+
+def test_users_plan_is_obeyed(inputs: Inputs, tmp_path: Path) -> None:
+    plan = {"weights": {"fc1": {"bits": 3}, "rec": {"bits": 2}, "fc2": {"bits": 8}}}
+    outcome = go(inputs, tmp_path, plan=plan, gates={"max_program_bytes": 10})
+    assert {layer.layer: layer.bits for layer in section(outcome, "integerize").layers} == {
+        "fc1": 3,
+        "rec": 2,
+        "fc2": 8,
+    }
+    assert outcome.verdict == "fail"
+    assert outcome.report.gates[0].passed is False
+
+
+def test_byte_budget_is_kept(inputs: Inputs, tmp_path: Path) -> None:
+    outcome = go(inputs, tmp_path, program_bytes=300)
+    assert section(outcome, "integerize").program_bytes <= 300
+
+
+@pytest.mark.parametrize("bytes_", [3])
+def test_impossible_budget_is_refused(inputs: Inputs, tmp_path: Path, bytes_: int) -> None:
+    with pytest.raises(EngineError, match="least") as caught:
+        go(inputs, tmp_path, program_bytes=bytes_)
+    assert caught.value.code == "budget_infeasible"
+
+
+def test_missed_expectation_fails_before_anything_else(inputs: Inputs, tmp_path: Path) -> None:
+    with pytest.raises(ExpectationMissed, match=r"at least 1\.0000 on the test split, found 0\.\d+"):
+        go(inputs, tmp_path, expect=1.0)
+
+
+def test_expected_counts_are_compared(inputs: Inputs, tmp_path: Path) -> None:
+    first = go(inputs, tmp_path / "a", recipe="evaluate", options={})
+    with np.load(tmp_path / "a" / "counts-network.npz") as arrays:
+        counts = arrays["counts"]
+    same = Inputs(inputs.model, inputs.dataset, tmp_path / "a" / "counts-network.npz")
+    agreement = section(go(same, tmp_path / "b", recipe="evaluate", options={}), "evaluate").agreement
+    assert (agreement.rows_equal, agreement.rows_total, agreement.first_difference) == (40, 40, None)
+    counts[7, 2] += 1
+    np.savez(tmp_path / "wrong.npz", counts=counts)
+    wrong = Inputs(inputs.model, inputs.dataset, tmp_path / "wrong.npz")
+    agreement = section(go(wrong, tmp_path / "c", recipe="evaluate", options={}), "evaluate").agreement
+    assert agreement.rows_equal == 39
+    difference = agreement.first_difference
+    assert (difference.sample, difference.output, difference.expected - difference.got) == (7, 2, 1)
+    assert first.verdict == "none"
+
+
+def test_test_split_alone_is_for_evaluate(inputs: Inputs, tmp_path: Path) -> None:
+    alone = Inputs(inputs.model, inputs.dataset.with_name("test-data.npz"))
+    assert section(go(alone, tmp_path / "a", recipe="evaluate", options={}), "evaluate").accuracy.samples == 40
+    with pytest.raises(InvalidDataset, match="test split alone") as caught:
+        go(alone, tmp_path / "b")
+    assert caught.value.code == "only_test_split"
+
+
+def test_fractions_are_refused_by_name(inputs: Inputs, tmp_path: Path) -> None:
+    with pytest.raises(NotRepresentable, match="expected whole numbers as input") as caught:
+        go(Inputs(inputs.model, inputs.dataset.with_name("fractions-data.npz")), tmp_path)
+    assert caught.value.code == "non_integer_input"
