@@ -1,0 +1,139 @@
+"""The sweep: leases that ran out, deadlines that passed, records whose time is over. One worker at a time runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from jobs.database import Database
+from jobs.records import HELD, Dataset, Idempotency, Job, Lease, Model
+from jobs.store.claims import Problem
+from jobs.store.endings import end_attempt, finish, requeue
+from jobs.store.intake import RECORDS
+
+INTAKE = "intake"
+
+
+@dataclass
+class Swept:
+    """What one sweep did (ids), and how much waits per class now."""
+
+    requeued: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    expired: list[str] = field(default_factory=list)
+    rejected: list[tuple[str, str]] = field(default_factory=list)  # (tenant, blob) to drop
+    waiting: dict[str, int] = field(default_factory=dict)
+
+
+def acquire_lease(database: Database, name: str, holder: str, seconds: float) -> bool:
+    """Take or prolong a named duty; False: another process holds it."""
+    insert = sqlite.insert if database.is_sqlite else postgresql.insert
+    with database.write() as session:
+        now = database.now(session)
+        values = {"holder": holder, "until": now + timedelta(seconds=seconds)}
+        taken = session.execute(
+            insert(Lease)
+            .values(name=name, **values)
+            .on_conflict_do_update(
+                index_elements=["name"], set_=values, where=or_(Lease.until < now, Lease.holder == holder)
+            )
+            .returning(Lease.name)
+        ).scalar_one_or_none()
+        return taken is not None
+
+
+def release_lease(database: Database, name: str, holder: str) -> None:
+    """Give a duty back, if it is held."""
+    with database.write() as session:
+        session.execute(delete(Lease).where(Lease.name == name, Lease.holder == holder))
+
+
+def sweep(
+    database: Database,
+    *,
+    max_attempts: int,
+    rejected_keep_s: float = 86_400,
+    idempotency_keep_s: float = 172_800,
+) -> Swept:
+    """Requeue or end what its worker left, end what waited too long, forget what is past its time.
+
+    Args:
+        database: the records.
+        max_attempts: crashed attempts after which a job fails with ``worker_lost`` and an upload is rejected.
+        rejected_keep_s: how long a rejected upload's problem is shown.
+        idempotency_keep_s: how long stored answers are kept.
+    """
+    swept = Swept()
+    with database.write() as session:
+        now = database.now(session)
+        _lost_jobs(session, now, max_attempts, swept)
+        _late_jobs(session, now, swept)
+        _lost_uploads(session, now, max_attempts, swept)
+        for record in RECORDS.values():
+            old = record.checked_at < now - timedelta(seconds=rejected_keep_s)
+            session.execute(delete(record).where(record.status == "rejected", old))
+        keep = now - timedelta(seconds=idempotency_keep_s)
+        session.execute(delete(Idempotency).where(Idempotency.created_at < keep))
+    swept.waiting = waiting(database)
+    return swept
+
+
+def waiting(database: Database) -> dict[str, int]:
+    """Rows that wait to be claimed, per class (``intake`` among them); classes with none are left out."""
+    with database.read() as session:
+        queued = select(Job.job_class, func.count()).where(Job.status == "queued").group_by(Job.job_class)
+        counts: dict[str, int] = {row[0]: row[1] for row in session.execute(queued)}
+        uploads = 0
+        for record in (Model, Dataset):
+            idle = select(func.count()).where(record.status == "checking", record.lease_until.is_(None))
+            uploads += session.execute(idle).scalar_one()
+    return counts | ({INTAKE: uploads} if uploads else {})
+
+
+def _lost_jobs(session: Session, now: datetime, max_attempts: int, swept: Swept) -> None:
+    expired = select(Job).where(Job.status.in_(HELD), Job.lease_until < now).with_for_update(skip_locked=True)
+    for job in session.scalars(expired).all():
+        problem = Problem("worker_lost", f"worker {job.worker} stopped answering in attempt {job.attempt}")
+        end_attempt(session, job, job.attempt, now, "lost", problem)
+        job.crashes += 1
+        if job.status == "cancelling":
+            finish(session, job, now, "cancelled", Problem("cancelled", "cancelled on request"))
+            swept.cancelled.append(job.id)
+        elif job.crashes >= max_attempts:
+            detail = f"{job.crashes} attempts ended because their worker stopped answering; the limit is {max_attempts}"
+            finish(session, job, now, "failed", Problem("worker_lost", detail))
+            swept.lost.append(job.id)
+        else:
+            requeue(session, job, now)
+            swept.requeued.append(job.id)
+
+
+def _late_jobs(session: Session, now: datetime, swept: Swept) -> None:
+    late = (
+        select(Job)
+        .where(Job.status == "queued", Job.attempt == 0, Job.queue_deadline_at < now)
+        .with_for_update(skip_locked=True)
+    )
+    for job in session.scalars(late).all():
+        finish(session, job, now, "expired", Problem("queue_deadline", "no worker was free before the queue deadline"))
+        swept.expired.append(job.id)
+
+
+def _lost_uploads(session: Session, now: datetime, max_attempts: int, swept: Swept) -> None:
+    for record in RECORDS.values():
+        expired = select(record).where(record.status == "checking", record.lease_until < now)
+        for row in session.scalars(expired.with_for_update(skip_locked=True)).all():
+            row.lease_until = None
+            row.worker = None
+            if row.tries < max_attempts:
+                swept.requeued.append(row.id)
+                continue
+            detail = f"{row.tries} attempts to check the upload ended because their worker stopped answering"
+            row.status, row.checked_at = "rejected", now
+            row.problem = Problem("worker_lost", detail).as_json()
+            swept.rejected.append((row.tenant_id, row.blob))

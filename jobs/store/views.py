@@ -1,0 +1,163 @@
+"""What the store hands out: plain values, detached from the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from jobs.records import TERMINAL, Artifact, Attempt, Blob, Dataset, Event, Job, Model
+
+UploadKind = Literal["model", "dataset"]
+
+
+@dataclass(frozen=True)
+class AttemptView:
+    """One attempt of a job."""
+
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    code: str | None
+    detail: str | None
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as it is now."""
+
+    id: str
+    status: str
+    verdict: str | None
+    model_id: str
+    dataset_id: str
+    request: dict[str, Any]
+    spec: dict[str, Any]
+    label: str | None
+    engine_version: str
+    progress: dict[str, Any] | None
+    problem: dict[str, Any] | None
+    version: int
+    event_seq: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempts: tuple[AttemptView, ...] = ()
+
+    @property
+    def terminal(self) -> bool:
+        """Will this state never change again."""
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True)
+class UploadView:
+    """A model (``dynamics`` and ``repair`` are set) or a dataset (``format`` is set)."""
+
+    kind: UploadKind
+    id: str
+    name: str | None
+    status: str
+    blob: str
+    canonical: str | None
+    summary: dict[str, Any] | None
+    problem: dict[str, Any] | None
+    created_at: datetime
+    dynamics: dict[str, Any] | None = None
+    repair: bool | None = None
+    format: str | None = None
+
+
+@dataclass(frozen=True)
+class ArtifactView:
+    """A published file."""
+
+    id: str
+    job_id: str
+    role: str
+    path: str
+    size: int
+    digest: str
+    media_type: str
+
+
+@dataclass(frozen=True)
+class EventView:
+    """One event of a job."""
+
+    seq: int
+    kind: str
+    data: dict[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class BlobView:
+    """A held blob."""
+
+    digest: str
+    size: int
+
+
+def job_view(row: Job, attempts: list[Attempt] | None = None) -> JobView:
+    """The job's row as a value."""
+    return JobView(
+        id=row.id,
+        status=row.status,
+        verdict=row.verdict,
+        model_id=row.model_id,
+        dataset_id=row.dataset_id,
+        request=row.request,
+        spec=row.spec,
+        label=row.label,
+        engine_version=row.engine_version,
+        progress=row.progress,
+        problem=row.problem,
+        version=row.version,
+        event_seq=row.event_seq,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        attempts=tuple(_attempt_view(attempt) for attempt in attempts or []),
+    )
+
+
+def _attempt_view(row: Attempt) -> AttemptView:
+    return AttemptView(row.number, row.worker, row.started_at, row.ended_at, row.outcome, row.code, row.detail)
+
+
+def upload_view(row: Model | Dataset) -> UploadView:
+    """The row of a model or dataset as a value."""
+    model = row if isinstance(row, Model) else None
+    dataset = row if isinstance(row, Dataset) else None
+    return UploadView(
+        kind="dataset" if model is None else "model",
+        id=row.id,
+        name=row.name,
+        status=row.status,
+        blob=row.blob,
+        canonical=row.canonical,
+        summary=row.summary,
+        problem=row.problem,
+        created_at=row.created_at,
+        dynamics=None if model is None else model.dynamics,
+        repair=None if model is None else model.repair,
+        format=None if dataset is None else dataset.format,
+    )
+
+
+def artifact_view(row: Artifact) -> ArtifactView:
+    """The artifact's row as a value."""
+    return ArtifactView(row.id, row.job_id, row.role, row.path, row.size, row.digest, row.media_type)
+
+
+def event_view(row: Event) -> EventView:
+    """The event's row as a value."""
+    return EventView(row.seq, row.kind, row.data, row.created_at)
+
+
+def blob_view(row: Blob) -> BlobView:
+    """The blob's row as a value."""
+    return BlobView(row.digest, row.size)
