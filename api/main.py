@@ -1,0 +1,59 @@
+"""The API's process: ``python -m api``."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.app import create_app
+from api.context import Service
+from api.protocol import HalfCloseProtocol
+from jobs.settings import Settings
+
+GRACEFUL_S = 10  # uploads in flight get this long after SIGTERM
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server that tells waiting requests and streams of its end at the signal, not after them."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM and SIGINT."""
+        service = getattr(self._app.state, "service", None)
+        if isinstance(service, Service):
+            service.stopping = True
+        super().handle_exit(sig, frame)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; ends with 0 then, with 1 where the start failed."""
+    settings = Settings()
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=HalfCloseProtocol,
+        loop="uvloop",
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACEFUL_S,
+        timeout_keep_alive=30,
+    )
+    server = Server(config, app)
+    sockets = None if settings.fd is None else [socket.socket(fileno=settings.fd)]
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises what it caught again after its orderly end
+    try:
+        server.run(sockets=sockets)
+    except KeyboardInterrupt:  # the same for SIGINT
+        return
+    if not server.started:
+        raise SystemExit(1)

@@ -1,0 +1,100 @@
+"""Jobs: submit, dry run, list, show, cancel, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, Response
+
+from api import render
+from api.context import Authenticated, Caller
+from api.exchange import DEFAULT_LIMIT, MAX_LIMIT, idempotency_key, next_cursor, page_of, wait_seconds
+from api.rules.estimate import estimate
+from api.rules.submit import check, draft, resolve
+from api.waiting import wait_until
+from engine.specs.job import JobRequest
+from jobs.store import (
+    JobFilter,
+    cancel_job,
+    delete_job,
+    get_job,
+    job_inputs,
+    job_version,
+    list_jobs,
+    submit,
+)
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
+Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled", "expired"]
+
+
+@router.post("", status_code=202, responses={200: {"description": "Dry run: valid, with an estimate"}})
+def post_job(body: JobRequest, request: Request, caller: Authenticated, dry_run: bool = False) -> Response:
+    """Submit a job; with ``dry_run=true`` only say whether it is valid and what it would cost."""
+    job = resolve(body)
+    model, dataset = job_inputs(caller.tenant, body.model, body.dataset)
+    job = check(job, model, dataset)
+    if dry_run:
+        cost = estimate(job, model.summary or {}, dataset.summary or {})
+        return JSONResponse({"valid": True, "spec": job.model_dump(mode="json"), "estimate": cost})
+    key = idempotency_key(request, "/v1/jobs", body.model_dump(mode="json", exclude_unset=True))
+    answer = submit(caller.tenant, draft(body, job, caller.service.settings), key, render.job)
+    caller.service.bell.ring("compute", answer.resource_id)
+    headers = {"Location": f"/v1/jobs/{answer.resource_id}", "Retry-After": "1"}
+    if answer.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return JSONResponse(answer.body, 202, headers)
+
+
+@router.get("")
+def get_jobs(
+    caller: Authenticated,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: str | None = None,
+    status: Status | None = None,
+    label: str | None = None,
+    model: str | None = None,
+    dataset: str | None = None,
+) -> dict[str, Any]:
+    """Jobs, newest first, without request, spec and attempts."""
+    rows = list_jobs(caller.tenant, page_of(cursor, limit), JobFilter(status, label, model, dataset))
+    return {"items": [render.job_line(row) for row in rows[:limit]], "next_cursor": next_cursor(rows, limit)}
+
+
+@router.get("/{job_id}")
+async def show_job(job_id: str, request: Request, caller: Authenticated) -> Response:
+    """One job; ``Prefer: wait=n`` waits for its next change, or answers at once if it has ended."""
+    await _change(request, caller, job_id)
+    view = await run_in_threadpool(get_job, caller.tenant, job_id)
+    headers = {"Cache-Control": "no-store"} | ({} if view.terminal else {"Retry-After": "1"})
+    return JSONResponse(render.job(view), headers=headers)
+
+
+@router.post("/{job_id}/cancel", status_code=202)
+def post_cancel(job_id: str, caller: Authenticated) -> Response:
+    """Ask a job to stop: at once if it is queued, else it becomes ``cancelling`` until its process has ended."""
+    view = cancel_job(caller.tenant, job_id)
+    return JSONResponse(render.job(view), 202, {"Location": f"/v1/jobs/{job_id}", "Retry-After": "1"})
+
+
+@router.delete("/{job_id}", status_code=204)
+def remove_job(job_id: str, caller: Authenticated) -> None:
+    """Forget a job that has ended, with its artifacts."""
+    delete_job(caller.tenant, job_id)
+
+
+async def _change(request: Request, caller: Caller, job_id: str) -> None:
+    seconds = wait_seconds(request, caller.service.settings.wait_max_s)
+    if not seconds:
+        return
+    first, _, terminal = await run_in_threadpool(job_version, caller.tenant, job_id)
+    if terminal:
+        return
+
+    def look() -> tuple[int, int, bool]:
+        return job_version(caller.tenant, job_id)
+
+    await wait_until(request, caller.service, seconds, look, lambda seen: seen[2] or seen[0] != first)

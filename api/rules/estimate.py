@@ -1,0 +1,88 @@
+"""What a job would cost, from the two summaries alone. Basis: estimated.
+
+Model (constants measured on one core of the development machine, to be read as ±3×):
+
+* one pass over a sample costs ``steps · (macs + NEURON_OPS · neurons)`` operations, where ``macs`` is taken as the
+  number of weights (a convolution's kernel counts once per weight, so convolutional networks are underestimated);
+* a training pass (forward, backward, update) is three such passes, a probe of the curvature is four;
+* memory is the process with torch, the data as float32, and every layer's state of a batch over all steps;
+* the program is the weights at the plan's or budget's mean width plus 16 bytes a neuron.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.specs.job import Job
+from engine.specs.steps import AllocateStep, EvaluateStep, FinetuneStep, SensitivityStep
+
+OPERATIONS_PER_S = 1.5e9
+NEURON_OPS = 40
+STEP_OVERHEAD_S = 60e-6  # one time step of the scan, per layer and batch
+START_S = 2.0  # child, torch, reading the inputs
+PROCESS_BYTES = 350 << 20
+NEURON_BYTES = 16
+TRAIN_FACTOR, PROBE_FACTOR = 3.0, 4.0
+EVALUATE_BATCH = 256
+
+
+def estimate(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Seconds on one CPU, peak bytes of memory, bytes of the program (None where the job makes none).
+
+    Args:
+        job: the resolved job.
+        model: summary with ``weight_layers``, ``neuron_layers`` as (name, number).
+        dataset: summary with ``splits``, ``steps``, ``sample_shape``.
+    """
+    weights = sum(int(number) for _, number in model.get("weight_layers") or [])
+    neurons = sum(int(number) for _, number in model.get("neuron_layers") or [])
+    layers = max(1, len(model.get("neuron_layers") or []))
+    splits, steps = dataset.get("splits") or {}, int(dataset.get("steps") or 1)
+    train, test = int(splits.get("train") or 0), int(splits.get("test") or 0)
+    sample_s = steps * (weights + NEURON_OPS * neurons) / OPERATIONS_PER_S
+
+    def passes(samples: int, batch: int) -> float:
+        batches = -(-samples // max(1, batch))
+        return samples * sample_s + batches * steps * layers * STEP_OVERHEAD_S
+
+    seconds, batch, program_bytes = START_S, EVALUATE_BATCH, None
+    for step in job.steps:
+        if isinstance(step, EvaluateStep):
+            seconds += passes(test, EVALUATE_BATCH)
+        elif isinstance(step, SensitivityStep):
+            probes = step.min_probes + (step.max_probes - step.min_probes) // 4
+            cost = probes * PROBE_FACTOR * passes(min(train, step.max_samples), step.max_samples)
+            seconds += cost if step.max_seconds is None else min(cost, step.max_seconds)
+            batch = max(batch, min(train, step.max_samples))
+        elif isinstance(step, FinetuneStep):
+            runs = 2 if step.float_control else 1
+            cost = runs * step.epochs * TRAIN_FACTOR * passes(train, step.batch_size)
+            seconds += cost if step.max_seconds is None else min(cost, runs * step.max_seconds)
+        elif isinstance(step, AllocateStep):
+            program_bytes = _program_bytes(step, model, weights, neurons)
+    if not any(step.kind == "integerize" for step in job.steps):
+        program_bytes = None
+    inputs = 1
+    for axis in dataset.get("sample_shape") or []:
+        inputs *= int(axis)
+    data_bytes = 4 * (train + test + int(splits.get("val") or 0)) * steps * inputs
+    memory = PROCESS_BYTES + data_bytes + 4 * batch * steps * (neurons * 3 + inputs) + 16 * weights
+    return {
+        "basis": "estimated",
+        "seconds": round(seconds, 1),
+        "memory_bytes": int(memory),
+        "program_bytes": program_bytes,
+    }
+
+
+def _program_bytes(step: AllocateStep, model: Mapping[str, Any], weights: int, neurons: int) -> int:
+    if step.plan is not None:
+        bits = {name: layer.bits for name, layer in step.plan.weights.items()}
+        weight_bits = sum(int(number) * bits.get(str(name), 8) for name, number in model.get("weight_layers") or [])
+    else:
+        widest = float(max(step.widths))
+        mean = widest if step.mean_weight_bits is None else min(widest, step.mean_weight_bits)
+        weight_bits = int(weights * mean)
+    size = -(-weight_bits // 8) + NEURON_BYTES * neurons
+    return size if step.program_bytes is None else min(size, step.program_bytes)

@@ -1,0 +1,63 @@
+"""What may be asked of models and datasets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.problems import Problem, invalid, pointer_to
+from engine.specs.dynamics import Dynamics, DynamicsRequest, resolve_dynamics
+from jobs.store import NewDataset, NewModel
+
+DIGEST = r"^sha256:[0-9a-f]{64}$"
+
+
+class ModelRequest(BaseModel):
+    """Body of POST /v1/models."""
+
+    model_config = ConfigDict(extra="forbid")
+    blob: str = Field(pattern=DIGEST, description="A NIR file that was uploaded as a blob")
+    name: str | None = Field(default=None, max_length=200)
+    dynamics: DynamicsRequest
+    repair: bool = Field(default=False, description="Mend a known inconsistency instead of refusing it")
+
+
+class DatasetRequest(BaseModel):
+    """Body of POST /v1/datasets."""
+
+    model_config = ConfigDict(extra="forbid")
+    blob: str = Field(pattern=DIGEST, description="A file that was uploaded as a blob")
+    name: str | None = Field(default=None, max_length=200)
+    format: Literal["frames"] = "frames"
+
+
+def new_model(request: ModelRequest) -> NewModel:
+    """The model to check, with its dynamics resolved.
+
+    Raises:
+        Problem: ``unknown_preset`` or ``invalid_dynamics``.
+    """
+    dynamics = _dynamics(request.dynamics).model_dump(mode="json")
+    return NewModel(request.blob, dynamics, request.repair, request.name)
+
+
+def new_dataset(request: DatasetRequest) -> NewDataset:
+    """The dataset to check."""
+    return NewDataset(request.blob, request.format, request.name)
+
+
+def _dynamics(request: DynamicsRequest) -> Dynamics:
+    try:
+        return resolve_dynamics(request)
+    except KeyError as error:
+        raise invalid("unknown_preset", str(error.args[0]), "/dynamics/preset") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        detail = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'dynamics'}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors()
+        )
+        raise invalid("invalid_dynamics", detail, pointer_to(("dynamics", "set", *first["loc"]))) from error
+    except ValueError as error:
+        raise Problem(422, "invalid_dynamics", str(error), pointer="/dynamics") from error

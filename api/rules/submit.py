@@ -1,0 +1,72 @@
+"""What may be submitted: the request resolved, and checked against the two summaries before anything is queued."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from api.errors import validation_problem
+from api.problems import Problem, invalid
+from api.rules.fit import check_fit
+from api.rules.plan import check_plans
+from engine.specs.dynamics import Dynamics
+from engine.specs.job import ContradictoryJob, Job, JobRequest, resolve_job
+from engine.specs.recipes import RECIPES
+from jobs.settings import Settings, engine_version
+from jobs.store import Draft, UploadView
+
+
+def resolve(request: JobRequest) -> Job:
+    """The job that the request stands for.
+
+    Raises:
+        Problem: ``unknown_recipe``, ``invalid_step``, ``contradictory_gates`` or ``validation_failed``.
+    """
+    try:
+        return resolve_job(request)
+    except KeyError as error:
+        known = request.recipe in RECIPES
+        code, pointer = ("invalid_step", "/options") if known else ("unknown_recipe", "/recipe")
+        raise invalid(code, str(error.args[0]), pointer) from error
+    except ContradictoryJob as error:
+        code = "invalid_step" if error.pointer.startswith("/steps") else "contradictory_gates"
+        raise invalid(code, error.detail, error.pointer) from error
+    except ValidationError as error:  # an option of a recipe's step
+        raise validation_problem([dict(one) for one in error.errors()], ("options",)) from error
+    except ValueError as error:
+        raise Problem(422, "validation_failed", str(error)) from error
+
+
+def check(job: Job, model: UploadView, dataset: UploadView) -> Job:
+    """Refuse a job that its inputs already contradict.
+
+    Returns:
+        The job with the model's dynamics in it: what the engine runs.
+
+    Raises:
+        Problem: ``sample_shape_mismatch``, ``labels_out_of_range``, ``only_test_split`` or ``invalid_plan``.
+    """
+    check_fit(job, model.summary or {}, dataset.summary or {})
+    check_plans(job, model.summary or {})
+    return job.model_copy(update={"dynamics": Dynamics.model_validate(model.dynamics)})
+
+
+def draft(request: JobRequest, job: Job, settings: Settings) -> Draft:
+    """The job's row to be."""
+    wait, run = request.deadlines.queue_s, request.deadlines.run_s
+    return Draft(
+        model_id=request.model,
+        dataset_id=request.dataset,
+        request=_as_json(request),
+        spec=job.model_dump(mode="json"),
+        engine_version=engine_version(),
+        expected_counts=request.expected_counts,
+        label=request.label,
+        queue_deadline_s=settings.queue_deadline_s if wait is None else wait,
+        run_deadline_s=settings.run_deadline_s if run is None else run,
+    )
+
+
+def _as_json(request: JobRequest) -> dict[str, Any]:
+    return request.model_dump(mode="json", exclude_unset=True)
