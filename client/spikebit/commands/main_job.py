@@ -1,0 +1,120 @@
+"""What ``quantize``, ``sensitivity`` and ``evaluate`` have in common: upload, submit, wait, fetch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spikebit.client import Client
+from spikebit.commands.common import existing_file, parse_overrides
+from spikebit.display import Board
+from spikebit.download import download
+from spikebit.errors import Problem
+from spikebit.records import Job
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the user names on the command line."""
+
+    model: Path
+    data: Path
+    dynamics: str
+    overrides: Mapping[str, Any]
+    repair: bool
+    expect_counts: Path | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A succeeded job and its report."""
+
+    job: Job
+    report: Mapping[str, Any]
+    files: tuple[Path, ...]
+
+
+def inputs_from(
+    model: Path, data: Path, dynamics: str, assignments: list[str] | None, repair: bool, counts: Path | None
+) -> Inputs:
+    """The inputs, each checked to be there before anything is sent.
+
+    Raises:
+        UsageError: a file is missing or an assignment is malformed.
+    """
+    return Inputs(
+        model=existing_file(model, "MODEL.nir"),
+        data=existing_file(data, "DATA.npz"),
+        dynamics=dynamics,
+        overrides=parse_overrides(assignments),
+        repair=repair,
+        expect_counts=None if counts is None else existing_file(counts, "--expect-counts"),
+    )
+
+
+def upload_inputs(client: Client, board: Board, inputs: Inputs, deadline: float | None) -> dict[str, Any]:
+    """Upload what the service does not hold, wait for both checks; the fields of a job request.
+
+    Raises:
+        Problem: the service rejected one of them.
+        WaitTimeout: the deadline passed.
+    """
+    model = client.add_model(
+        inputs.model,
+        dynamics=inputs.dynamics,
+        overrides=inputs.overrides,
+        repair=inputs.repair,
+        on_bytes=board.uploading(inputs.model.name),
+    )
+    dataset = client.add_dataset(inputs.data, on_bytes=board.uploading(inputs.data.name))
+    fields: dict[str, Any] = {"model": model.id, "dataset": dataset.id}
+    if inputs.expect_counts is not None:
+        counts = inputs.expect_counts
+        fields["expected_counts"] = client.upload(counts, board.uploading(counts.name))
+    board.checking(inputs.model.name)
+    client.wait_upload("models", model.id, deadline=deadline)
+    board.checking(inputs.data.name)
+    client.wait_upload("datasets", dataset.id, deadline=deadline)
+    return fields
+
+
+def finish(client: Client, board: Board, job: Job, deadline: float | None, out: Path | None) -> Finished:
+    """Wait for a job, fetch its report, and everything it published where a folder is given.
+
+    Raises:
+        Problem: the job did not succeed.
+        WaitTimeout: the deadline passed; the job goes on.
+        Damaged: a download does not have its digest.
+    """
+    job = client.wait_job(job.id, deadline=deadline, on_change=board.job)
+    succeeded_or_raise(job)
+    report = json.loads(client.report(job.id))
+    files = () if out is None else download(client, client.artifacts(job.id), out)
+    return Finished(job, report, files)
+
+
+def succeeded_or_raise(job: Job) -> None:
+    """Return for a succeeded job.
+
+    Raises:
+        Problem: any other end, with its reason.
+    """
+    if job.status == "succeeded":
+        return
+    code = {"expired": "queue_deadline"}.get(job.status, job.status)
+    document = dict(job.problem or {})
+    document.setdefault("code", code)
+    document["detail"] = f"job {job.id} {job.status}: {document.get('detail') or document['code']}"
+    raise Problem(None, document)
+
+
+def sections(report: Mapping[str, Any], kind: str, **fields: Any) -> list[Mapping[str, Any]]:
+    """The report's sections of one kind, with the given field values."""
+    return [
+        section
+        for section in report.get("sections", [])
+        if section.get("kind") == kind and all(section.get(name) == value for name, value in fields.items())
+    ]

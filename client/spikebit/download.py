@@ -1,0 +1,90 @@
+"""Put what a job published into a folder, every file checked against the digest that the service names."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from spikebit.client import Client, file_digest
+from spikebit.errors import Damaged, UsageError
+from spikebit.records import Artifact
+
+SUMS = "SHA256SUMS"
+
+# Where each role goes. The service's own path is never used as a path here.
+PLACES = {
+    "report-json": "report.json",
+    "report-html": "report.html",
+    "report-md": "report.md",
+    "plan": "plan.json",
+    "program-payload": "program/payload.bin",
+    "program-manifest": "program/manifest.json",
+    "program-golden": "program/golden.npz",
+    "finetuned-model": "network.nir",
+    "counts-network": "counts-network.npz",
+    "counts-program": "counts-program.npz",
+}
+
+
+def download(client: Client, artifacts: Iterable[Artifact], folder: Path) -> tuple[Path, ...]:
+    """Download every artifact with a known role into ``folder`` and write ``SHA256SUMS`` over them.
+
+    Returns:
+        The files written, relative to ``folder``.
+
+    Raises:
+        Damaged: the bytes that came do not have the announced digest; the file is not kept.
+        UsageError: the folder cannot be written.
+    """
+    written: dict[str, str] = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for artifact in artifacts:
+            place = PLACES.get(artifact.role)
+            if place is not None:
+                _fetch(client, artifact, folder / place)
+                written[place] = artifact.sha256
+        lines = [f"{digest}  {place}\n" for place, digest in sorted(written.items())]
+        (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}", code="unwritable_folder") from error
+    return tuple(Path(place) for place in sorted(written))
+
+
+def check_sums(folder: Path) -> tuple[str, ...]:
+    """What is wrong with the files that ``SHA256SUMS`` lists; empty where all is well or there is no list."""
+    sums = folder / SUMS
+    if not sums.is_file():
+        return ()
+    problems = []
+    for number, line in enumerate(sums.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        digest, separator, place = line.partition("  ")
+        if not separator or place not in PLACES.values():
+            problems.append(f"{SUMS} line {number}: expected 'digest  file', found {line[:80]!r}")
+        elif not (folder / place).is_file():
+            problems.append(f"{place}: listed in {SUMS}, but missing")
+        elif (found := file_digest(folder / place)) != digest:
+            problems.append(f"{place}: expected sha256 {digest}, found {found}")
+    return tuple(problems)
+
+
+def _fetch(client: Client, artifact: Artifact, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.part")
+    running = hashlib.sha256()
+    try:
+        with partial.open("wb") as file:
+            for piece in client.content(artifact):
+                running.update(piece)
+                file.write(piece)
+        if running.hexdigest() != artifact.sha256:
+            raise Damaged(
+                f"{artifact.role}: expected sha256 {artifact.sha256}, received {running.hexdigest()}",
+                code="digest_mismatch",
+                advice="Download again; if it stays, the service's store is damaged.",
+            )
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
