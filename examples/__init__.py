@@ -1,0 +1,1 @@
+"""Networks that the project trained itself, and the demo that runs the main job on them."""
