@@ -35,6 +35,12 @@ def check_fit(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) ->
     if splits and not splits.get("train") and steps:
         detail = f"the dataset has a test split alone; only evaluate can use it, found steps {', '.join(steps)}"
         raise invalid("only_test_split", detail, "/dataset")
+    if str(dataset.get("dtype", "")).startswith("float") and {"finetune", "integerize"} & set(steps):
+        detail = (
+            "expected whole numbers as input (spikes or event counts), found fractions: an integer program cannot take "
+            "them; encode the data as spikes or scale it to integers first"
+        )
+        raise invalid("non_integer_input", detail, "/dataset")
 
 
 def _number_of_classes(dataset: Mapping[str, Any]) -> int | None:

@@ -44,6 +44,7 @@ class FramesSummary:
     classes: tuple[str, ...]
     value_range: tuple[float, float]
     dtype: str
+    max_label: int
 
     def as_json(self) -> dict[str, Any]:
         """JSON-ready form; ``only_test`` flags a file that ``evaluate`` alone can use."""
@@ -54,6 +55,7 @@ class FramesSummary:
             "classes": list(self.classes),
             "value_range": list(self.value_range),
             "dtype": self.dtype,
+            "max_label": self.max_label,
             "only_test": not self.splits["train"],
         }
 
@@ -91,7 +93,8 @@ def canonicalise_frames(source: Path, target: Path, limits: ZipLimits | None = N
             columns[f"x_{name}"] = Column(dtype, entry.shape, entry.blocks())
         write_npz(target, columns)
     splits = {name: len(labels[name]) if name in labels else 0 for name in SPLITS}
-    return FramesSummary(splits, steps, sample_shape, classes, (low, high), dtype.name)
+    highest = max(int(values.max()) for values in labels.values())
+    return FramesSummary(splits, steps, sample_shape, classes, (low, high), dtype.name, highest)
 
 
 def digest_file(path: Path) -> str:

@@ -36,6 +36,7 @@ def test_summary(tmp_path: Path) -> None:
         "classes": ["off", "on"],
         "value_range": [0.0, 1.0],
         "dtype": "uint8",
+        "max_label": 1,
         "only_test": False,
     }
 

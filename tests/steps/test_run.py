@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from dataclasses import dataclass, field
@@ -68,9 +69,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
         "out": make_node("out", "LIF", out),
         "output": make_node("output", "Output", {"shape": [4]}),
     }
-    edges = (
-        ("input", "fc1"), ("fc1", "hid"), ("hid", "rec"), ("rec", "hid"), ("hid", "fc2"), ("fc2", "out"), ("out", "output"),
-    )  # fmt: skip
+    chain = ("input", "fc1", "hid", "fc2", "out", "output")
+    edges = (*itertools.pairwise(chain), ("hid", "rec"), ("rec", "hid"))
     write_canonical(Graph(nodes, edges), folder / "model")
     arrays: dict[str, Any] = {}
     for split, count in (("train", 80), ("test", 40)):
