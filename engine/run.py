@@ -20,7 +20,6 @@ from engine.network.canonical import read_canonical
 from engine.network.discretise import discretise
 from engine.network.model import Network
 from engine.report.assemble import assemble
-from engine.report.write import write_report
 from engine.specs.job import Job
 from engine.specs.report import Environment, Report
 from engine.steps.checkpoint import load_checkpoint, restore
@@ -93,6 +92,8 @@ def run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | None
         events.log(f"step {index + 1} of {len(job.steps)}: {step.kind}")
         work = HANDLERS[step.kind](step, replace(work, index=index), context)
     report = assemble(job, work, environment, time.perf_counter() - began)
+    from engine.report.write import write_report  # with it matplotlib: no job's start has to wait for that
+
     artifacts = (*write_report(report, out), *work.artifacts)
     return Outcome(report, artifacts, report.verdict)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+
 import numpy as np
-import scipy
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
 
 from engine.allocate.problem import Budget, Choice, Problem
 from engine.errors import InvalidSpec
 
 OBJECTIVE_RANGE = 1e6  # HiGHS stops at a gap of 1e-6 and takes rows as kept within 1e-6: 1e-12 of this range
 Row = tuple[NDArray[np.float64], float]  # coefficients [layer, width], upper bound
-SOLVER = f"HiGHS (scipy {scipy.__version__}) with relative gap 0"
+SOLVER = f"HiGHS (scipy {metadata.version('scipy')}) with relative gap 0"
 
 
 def solve(problem: Problem, budget: Budget) -> Choice:
@@ -81,6 +81,8 @@ def _run(
     problem: Problem, objective: NDArray[np.float64], allowed: NDArray[np.bool_], rows: list[Row]
 ) -> Choice | None:
     """One run of HiGHS; None where nothing is feasible or its rounded answer breaks a row."""
+    from scipy.optimize import Bounds, LinearConstraint, milp  # a second: not at the start of every job
+
     layers, widths = objective.shape
     largest = float(np.where(allowed, objective, 0).max())
     scaled = np.where(allowed, objective, 0) * (OBJECTIVE_RANGE / largest if largest > 0 else 1.0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 import numpy as np
-from scipy.stats import rankdata
+from numpy.typing import NDArray
 
 from engine.specs.report import LayerSensitivity, WidthLoss
 
@@ -24,7 +24,14 @@ def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float |
     """
     if len(first) < MIN_PAIRS or len(set(first)) == 1 or len(set(second)) == 1:
         return None
-    return round(float(np.corrcoef(rankdata(first), rankdata(second))[0, 1]), 12)
+    return round(float(np.corrcoef(_ranks(first), _ranks(second))[0, 1]), 12)
+
+
+def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
+    """Ranks from 1, ties share their mean; scipy.stats does the same and takes half a second to import."""
+    _, place, number = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(number) - (number - 1) / 2)[place]
+    return ranks
 
 
 def judge_prediction(layers: Sequence[LayerSensitivity]) -> tuple[float | None, float | None, str]:

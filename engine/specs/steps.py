@@ -74,7 +74,9 @@ class FinetuneStep(Spec):
     logit_scale: float | None = Field(default=None, gt=0, description="None: chosen on the training split")
     surrogate: Surrogate = Surrogate(slope=3.1416)
     reset_gradient: Literal["through", "detached"] = "through"
-    weight_average: float = Field(default=0.0, ge=0, lt=1, description="Decay of the averaged weights; 0: none")
+    weight_average: float = Field(
+        default=0.98, ge=0, lt=1, description="Decay per optimiser step of the averaged weights; 0: none"
+    )
     input_jitter_steps: int = Field(default=0, ge=0, description="Random shift of a sample in time, at most")
     float_control: bool = Field(default=True, description="Fine-tune the float network with the same schedule too")
     max_seconds: float | None = Field(default=None, gt=0)

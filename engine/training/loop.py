@@ -22,6 +22,10 @@ from engine.training.schedule import learning_rate
 CLIP_NORM = 1.0  # QUALITY finding 9
 WARMUP_EPOCHS = 0.5
 BETAS = (0.9, 0.999)
+# Users' networks have mostly seen our validation samples in their own training, so that early epochs, which have not
+# forgotten them yet, look better than they generalise. Only the annealed end of the schedule is compared.
+SETTLED = 0.75  # share of the schedule after which epochs are candidates
+CLEARLY = 3.0  # standard errors of the difference of two accuracies
 
 Parameters = dict[str, Tensor]
 
@@ -56,6 +60,9 @@ class TrainingState:
     best: Parameters
     best_key: tuple[float, float]
     best_epoch: int
+    start: Parameters
+    start_key: tuple[float, float]
+    settled: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -92,7 +99,9 @@ def train(
         on_epoch: called after each epoch with the state (to be saved) and its record; may raise to stop.
 
     Returns:
-        Parameters of the epoch with the highest validation accuracy; ties: lowest validation loss, then the earlier.
+        Parameters of the best epoch: among those of the schedule's last part (``SETTLED``; all of them after an early
+        stop) the highest validation accuracy, ties: lowest validation loss, then the earlier. The start is kept
+        where even that is clearly worse on validation (``CLEARLY``).
     """
     state = resume if resume is not None else _first_state(network, start, data, spec, logit_scale)
     leaves = {name: value.clone().requires_grad_() for name, value in state.parameters.items()}
@@ -114,8 +123,7 @@ def train(
         state.optimizer = optimizer.state_dict()
         judged = state.average if spec.weight_average else state.parameters
         accuracy, validation_loss = validate(network, judged, data, logit_scale, spec.batch_size)
-        if (accuracy, -validation_loss) > state.best_key:
-            state.best, state.best_key, state.best_epoch = _copy(judged), (accuracy, -validation_loss), state.epoch
+        _keep_best(state, judged, (accuracy, -validation_loss), settled=state.epoch > SETTLED * spec.epochs)
         record = Epoch(
             epoch=state.epoch,
             train_loss=loss,
@@ -126,6 +134,7 @@ def train(
         )
         state.history.append(record.model_dump())
         on_epoch(state, record)
+    _choose(state, len(data.y_val))
     epochs = tuple(Epoch.model_validate(record) for record in state.history)
     curve = TrainingCurve(
         epochs=epochs, best_epoch=state.best_epoch, stopped=stopped, validation_samples=len(data.y_val)
@@ -148,9 +157,24 @@ def validate(
 def _first_state(
     network: Trainable, start: Parameters, data: TrainingData, spec: FinetuneStep, logit_scale: float
 ) -> TrainingState:
-    """Epoch 0 takes part in the choice of the best: training never makes the result worse on validation."""
     accuracy, loss = validate(network, start, data, logit_scale, spec.batch_size)
-    return TrainingState(0, _copy(start), _copy(start), {}, _copy(start), (accuracy, -loss), 0)
+    key = (accuracy, -loss)
+    return TrainingState(0, _copy(start), _copy(start), {}, _copy(start), key, 0, start=_copy(start), start_key=key)
+
+
+def _keep_best(state: TrainingState, judged: Parameters, key: tuple[float, float], *, settled: bool) -> None:
+    """Remember the best epoch so far; the first settled one replaces whatever came before it."""
+    if (settled and not state.settled) or key > state.best_key:
+        state.best, state.best_key, state.best_epoch = _copy(judged), key, state.epoch
+    state.settled = state.settled or settled
+
+
+def _choose(state: TrainingState, samples: int) -> None:
+    """Go back to the start where training clearly lost accuracy on validation."""
+    before, after = state.start_key[0], state.best_key[0]
+    error = ((before * (1 - before) + after * (1 - after)) / max(samples, 1)) ** 0.5
+    if before - after > CLEARLY * error:
+        state.best, state.best_key, state.best_epoch = state.start, state.start_key, 0
 
 
 def _one_epoch(
