@@ -16,7 +16,7 @@ from jobs.blobs import Blobs
 from jobs.database import Database
 from jobs.doorbell import Doorbell
 from jobs.settings import Settings
-from jobs.store import Principal, Tenant, verify_key
+from jobs.store import Principal, Tenant, UploadView, verify_key
 
 KEY_KNOWN_S = 2.0  # a revoked key works for at most so long; saves a query and a thread per request
 MAX_KNOWN_KEYS = 1024
@@ -33,6 +33,7 @@ class Service:
     stopping: bool = False
     streams: dict[str, int] = field(default_factory=dict)  # open event streams per key
     known_keys: dict[bytes, tuple[Principal, float]] = field(default_factory=dict)  # by hash, with their time
+    known_inputs: dict[tuple[str, str, str], tuple[UploadView, UploadView]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 SCHEMA_VERSION = "0001"  # newest file in migrations/versions; a test compares them
 BUSY_TIMEOUT_S = 10.0
+CHECKPOINT_PAGES = 8000  # 32 MB of log: the sweep empties it long before, so that no request waits for the disk
 _READ_ONLY = "spikebit_read_only"
 _MIGRATION_LOCK = 0x5B17_B175  # any constant of our own: the advisory lock under which a schema is upgraded
 
@@ -64,6 +65,16 @@ class Database:
         """The schema version found; raises SQLAlchemyError where the database does not answer."""
         with self._reader.connect() as connection:
             return _version(connection) or "none"
+
+    def tidy(self) -> None:
+        """SQLite alone: move the log into the database, as far as that is possible without making anybody wait."""
+        if not self.is_sqlite:
+            return
+        connection = self.engine.raw_connection()  # outside of any transaction
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            connection.close()
 
     def close(self) -> None:
         """Give all connections back."""
@@ -124,6 +135,7 @@ def _create_engine(url: str, durable: bool) -> Engine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -71,6 +71,7 @@ class Sweeper(threading.Thread):
                 self._bell.set()
             for _ in range(min(number, _MOST_RINGS)):
                 service.doorbell.ring(job_class)
+        service.database.tidy()
         self._collect()
         if swept.requeued or swept.lost or swept.cancelled or swept.expired:
             _log.info("swept: %s", swept)

@@ -12,6 +12,7 @@ from api import render
 from api.context import Authenticated, Caller
 from api.exchange import DEFAULT_LIMIT, MAX_LIMIT, idempotency_key, next_cursor, page_of, wait_seconds
 from api.rules.estimate import estimate
+from api.rules.inputs import ready_inputs
 from api.rules.submit import check, draft, resolve
 from api.waiting import wait_until
 from engine.specs.job import JobRequest
@@ -20,7 +21,6 @@ from jobs.store import (
     cancel_job,
     delete_job,
     get_job,
-    job_inputs,
     job_version,
     list_jobs,
     submit,
@@ -35,7 +35,7 @@ Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "canc
 def post_job(body: JobRequest, request: Request, caller: Authenticated, dry_run: bool = False) -> Response:
     """Submit a job; with ``dry_run=true`` only say whether it is valid and what it would cost."""
     job = resolve(body)
-    model, dataset = job_inputs(caller.tenant, body.model, body.dataset)
+    model, dataset = ready_inputs(caller, body.model, body.dataset, fresh=dry_run)
     job = check(job, model, dataset)
     if dry_run:
         cost = estimate(job, model.summary or {}, dataset.summary or {})

@@ -197,6 +197,16 @@ def test_inputs_must_fit(api: Api, change: dict[str, Any], recipe: str, code: st
     assert said in refused(api, 422, code, "/dataset", dataset=data, recipe=recipe)["detail"]
 
 
+def test_a_deleted_model_is_missed_by_the_next_submit(api: Api) -> None:
+    body = {"model": api.model(), "dataset": api.dataset(), "recipe": "evaluate"}
+    job = api.http.post("/v1/jobs", json=body).json()  # the service remembers both from now on
+    api.http.post(f"/v1/jobs/{job['id']}/cancel")
+    assert api.http.delete(f"/v1/models/{body['model']}").status_code == 204
+    for query in ("", "?dry_run=true"):
+        answer = api.http.post(f"/v1/jobs{query}", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 def test_a_test_split_alone_can_be_evaluated(api: Api) -> None:
     data = api.dataset(DATA_SUMMARY | {"splits": {"train": 0, "val": 0, "test": 9}}, data=b"other")
     assert api.job(dataset=data, recipe="evaluate")["status"] == "queued"
