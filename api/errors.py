@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -22,7 +23,12 @@ logger = logging.getLogger("spikebit.api")
 
 _HTTP_CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "unsupported_media_type"}
 # The first part of a wrong field's place says which kind of thing is wrong.
-_FIELD_CODES = {"steps": "invalid_step", "options": "invalid_step", "plan": "invalid_plan", "gates": "invalid_gates"}
+_FIELD_CODES = {
+    "steps": "invalid_step",
+    "options": "invalid_step",
+    "plan": "invalid_plan",
+    "gates": "invalid_gates",
+}
 
 
 def install(app: FastAPI) -> None:
@@ -45,9 +51,17 @@ def answer(request: Request, problem: Problem) -> Response:
     return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def validation_problem(errors: list[dict[str, Any]], prefix: tuple[str | int, ...] = ()) -> Problem:
-    """Pydantic's errors as one problem; its code is that of the fields if they agree on one."""
-    fields = [_field(error, prefix) for error in errors]
+def validation_problem(
+    errors: Iterable[Mapping[str, Any]], prefix: tuple[str | int, ...] = (), known: Iterable[str] = ()
+) -> Problem:
+    """Pydantic's errors as one problem; its code is that of the fields if they agree on one.
+
+    Args:
+        errors: as ``ValidationError.errors()`` gives them.
+        prefix: where the validated part stands in the body.
+        known: the part's own fields, told to who wrote another one.
+    """
+    fields = [_field(error, prefix, known) for error in errors]
     codes = {field.code for field in fields}
     code = codes.pop() if len(codes) == 1 else "validation_failed"
     detail = "; ".join(f"{field.pointer or 'body'}: {field.detail}" for field in fields[:5])
@@ -56,10 +70,15 @@ def validation_problem(errors: list[dict[str, Any]], prefix: tuple[str | int, ..
     return Problem(422, code, detail, pointer=fields[0].pointer or None, errors=fields)
 
 
-def _field(error: dict[str, Any], prefix: tuple[str | int, ...]) -> FieldError:
+def _field(error: Mapping[str, Any], prefix: tuple[str | int, ...], known: Iterable[str]) -> FieldError:
     place = prefix + tuple(error["loc"])
     code = _FIELD_CODES.get(str(place[0]), "validation_failed") if place else "validation_failed"
+    if place[:2] == ("dynamics", "set"):
+        code = "invalid_dynamics"
     detail = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        names = ", ".join(known) if len(error["loc"]) == 1 else ""
+        detail = f"unknown field {str(place[-1])[:80]!r}" + (f"; known: {names}" if names else "")
     given = error.get("input")
     if isinstance(given, str | int | float | bool) and error["type"] not in ("value_error", "extra_forbidden"):
         detail += f", found {str(given)[:80]!r}"

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.problems import Problem, invalid, pointer_to
+from api.errors import validation_problem
+from api.problems import Problem, invalid
 from engine.specs.dynamics import Dynamics, DynamicsRequest, resolve_dynamics
 from jobs.store import NewDataset, NewModel
 
@@ -53,11 +54,7 @@ def _dynamics(request: DynamicsRequest) -> Dynamics:
     except KeyError as error:
         raise invalid("unknown_preset", str(error.args[0]), "/dynamics/preset") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        detail = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'dynamics'}: {one['msg'].removeprefix('Value error, ')}"
-            for one in error.errors()
-        )
-        raise invalid("invalid_dynamics", detail, pointer_to(("dynamics", "set", *first["loc"]))) from error
+        found = [dict(one) for one in error.errors()]
+        raise validation_problem(found, ("dynamics", "set"), Dynamics.model_fields) from error
     except ValueError as error:
         raise Problem(422, "invalid_dynamics", str(error), pointer="/dynamics") from error

@@ -8,11 +8,13 @@ from pydantic import ValidationError
 
 from api.errors import validation_problem
 from api.problems import Problem, invalid
+from api.rules.budget import check_budgets
 from api.rules.fit import check_fit
 from api.rules.plan import check_plans
 from engine.specs.dynamics import Dynamics
 from engine.specs.job import ContradictoryJob, Job, JobRequest, resolve_job
 from engine.specs.recipes import RECIPES
+from engine.specs.steps import STEPS
 from jobs.settings import Settings, engine_version
 from jobs.store import Draft, UploadView
 
@@ -33,7 +35,9 @@ def resolve(request: JobRequest) -> Job:
         code = "invalid_step" if error.pointer.startswith("/steps") else "contradictory_gates"
         raise invalid(code, error.detail, error.pointer) from error
     except ValidationError as error:  # an option of a recipe's step
-        raise validation_problem([dict(one) for one in error.errors()], ("options",)) from error
+        kind, spec = next((kind, spec) for kind, spec in STEPS.items() if spec.__name__ == error.title)
+        found = [dict(one) for one in error.errors()]
+        raise validation_problem(found, ("options", kind), spec.model_fields) from error
     except ValueError as error:
         raise Problem(422, "validation_failed", str(error)) from error
 
@@ -45,10 +49,12 @@ def check(job: Job, model: UploadView, dataset: UploadView) -> Job:
         The job with the model's dynamics in it: what the engine runs.
 
     Raises:
-        Problem: ``sample_shape_mismatch``, ``labels_out_of_range``, ``only_test_split`` or ``invalid_plan``.
+        Problem: ``sample_shape_mismatch``, ``labels_out_of_range``, ``only_test_split``, ``invalid_plan``,
+            ``budget_infeasible`` or ``contradictory_gates``.
     """
     check_fit(job, model.summary or {}, dataset.summary or {})
     check_plans(job, model.summary or {})
+    check_budgets(job, model.summary or {})
     return job.model_copy(update={"dynamics": Dynamics.model_validate(model.dynamics)})
 
 

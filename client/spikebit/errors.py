@@ -19,6 +19,8 @@ _USAGE_CODES = frozenset(
         "unknown_recipe",
         "invalid_step",
         "contradictory_gates",
+        "budget_infeasible",
+        "invalid_gates",
         "invalid_plan",
         "validation_failed",
     }

@@ -140,7 +140,7 @@ def test_invalid_steps(api: Api) -> None:
     refused(api, 422, "invalid_step", "/steps/0", recipe=None, steps=[{"kind": "nope"}])
     refused(api, 422, "invalid_step", None, recipe=None, steps=[{"kind": "finetune", "epochs": -1}])
     refused(api, 422, "invalid_step", "/steps/0", recipe=None, steps=[{"kind": "integerize"}])
-    refused(api, 422, "invalid_step", "/options/epochs", options={"finetune": {"epochs": -1}})
+    refused(api, 422, "invalid_step", "/options/finetune/epochs", options={"finetune": {"epochs": -1}})
     refused(api, 422, "invalid_step", "/options", options={"nope": {}})
 
 
