@@ -137,8 +137,16 @@ class Client:
         """Delete a record that nothing needs."""
         self._http.request("DELETE", f"/v1/{noun}/{_part(record_id)}")
 
-    def wait_upload(self, noun: str, record_id: str, *, deadline: float | None = None) -> Upload:
+    def wait_upload(
+        self, noun: str, record_id: str, *, deadline: float | None = None, file: str | None = None
+    ) -> Upload:
         """The checked model or dataset.
+
+        Args:
+            noun: ``models`` or ``datasets``.
+            record_id: of the upload.
+            deadline: on ``time.monotonic``.
+            file: what the user calls it, for the message of a rejection; None: the id.
 
         Raises:
             Problem: it was rejected, with the reason.
@@ -149,7 +157,8 @@ class Client:
             if upload.settled:
                 break
         if upload.problem:
-            raise Problem(None, upload.problem)
+            reason = upload.problem.get("detail") or upload.problem.get("code")
+            raise Problem(None, {**upload.problem, "detail": f"{file or record_id} was rejected: {reason}"})
         return upload
 
     # Jobs

@@ -42,6 +42,10 @@ def print_error(error: SpikebitError) -> None:
             console.print(f"  at {escape(str(error.pointer))}", soft_wrap=True)
         for entry in error.errors:
             place, detail = str(entry.get("pointer") or ""), str(entry.get("detail") or entry.get("code") or "")
+            if detail in str(error):  # said above
+                if place not in str(error):
+                    console.print(f"  at {escape(place)}", soft_wrap=True)
+                continue
             console.print(f"  {escape(place)}: {escape(detail)}", soft_wrap=True)
         if error.request_id:
             console.print(f"  [dim]request {escape(str(error.request_id))}[/]", soft_wrap=True)

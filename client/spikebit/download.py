@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from spikebit.client import Client, file_digest
+from spikebit.client import Client
 from spikebit.errors import Damaged, UsageError
 from spikebit.records import Artifact
 
@@ -51,23 +51,6 @@ def download(client: Client, artifacts: Iterable[Artifact], folder: Path) -> tup
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}", code="unwritable_folder") from error
     return tuple(Path(place) for place in sorted(written))
-
-
-def check_sums(folder: Path) -> tuple[str, ...]:
-    """What is wrong with the files that ``SHA256SUMS`` lists; empty where all is well or there is no list."""
-    sums = folder / SUMS
-    if not sums.is_file():
-        return ()
-    problems = []
-    for number, line in enumerate(sums.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        digest, separator, place = line.partition("  ")
-        if not separator or place not in PLACES.values():
-            problems.append(f"{SUMS} line {number}: expected 'digest  file', found {line[:80]!r}")
-        elif not (folder / place).is_file():
-            problems.append(f"{place}: listed in {SUMS}, but missing")
-        elif (found := file_digest(folder / place)) != digest:
-            problems.append(f"{place}: expected sha256 {digest}, found {found}")
-    return tuple(problems)
 
 
 def _fetch(client: Client, artifact: Artifact, target: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spikebit.errors import Unreachable
+from spikebit.errors import Unreachable, UsageError
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,29 @@ def find_endpoint(
 
     Raises:
         Unreachable: neither is there; the message says what was looked at.
+        UsageError: the address is none.
     """
     environ = os.environ if environ is None else environ
     if url:
-        return Endpoint(url.rstrip("/"), key or environ.get("SPIKEBIT_API_KEY"), "--url")
+        return Endpoint(_address(url, "--url"), key or environ.get("SPIKEBIT_API_KEY"), "--url")
     folder = state_folder(environ)
     local = _local(folder)
     if local is not None:
         return local
     remote = environ.get("SPIKEBIT_URL")
     if remote:
-        return Endpoint(remote.rstrip("/"), environ.get("SPIKEBIT_API_KEY"), "SPIKEBIT_URL")
+        return Endpoint(_address(remote, "SPIKEBIT_URL"), environ.get("SPIKEBIT_API_KEY"), "SPIKEBIT_URL")
     raise Unreachable(
         f"no service found: none is running with the state folder {folder}, and SPIKEBIT_URL is not set",
         code="no_service",
         advice="Start one with `make serve`, or set SPIKEBIT_URL and SPIKEBIT_API_KEY.",
     )
+
+
+def _address(text: str, source: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise UsageError(f"{source}: expected http://host:port or https://host, found {text!r}", code="usage")
+    return text.rstrip("/")
 
 
 def _local(folder: Path) -> Endpoint | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from spikebit.commands.main_job import sections
@@ -107,6 +108,31 @@ def summary_table(report: Report) -> Table:
         verdict = "[green]passed[/]" if gate["passed"] else "[bold red]FAILED[/]"
         table.add_row(f"gate {gate['gate']}", f"{gate['value']:g} against {gate['bound']:g}: {verdict}")
     return table
+
+
+def record_table(record: Mapping[str, Any], hidden: Container[str] = ()) -> Table:
+    """A record of the service, a line per field; what is inside a field stands under ``field.inner``."""
+    table = Table(show_header=False)
+    table.add_column("field", no_wrap=True)
+    table.add_column("value", overflow="fold")
+    for name, value in _lines({name: value for name, value in record.items() if name not in hidden}):
+        table.add_row(escape(name), escape(value))
+    return table
+
+
+def _lines(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Name and text of every leaf that says something."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _lines(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value, start=1):
+            yield from _lines(item, f"{name}.{index}")
+    elif isinstance(value, list):
+        if value:
+            yield name, ", ".join(" ".join(map(str, item)) if isinstance(item, list) else str(item) for item in value)
+    elif value not in (None, ""):
+        yield name, str(value)
 
 
 def _format(value: Any, pattern: str) -> str:

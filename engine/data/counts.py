@@ -27,10 +27,14 @@ def read_counts(path: Path, samples: int | None = None, outputs: int | None = No
         InvalidDataset: ``missing_array``, ``counts_shape``, ``counts_type`` or what the npz reader refuses.
     """
     with path.open("rb") as file:
-        arrays = open_arrays(file, ZipLimits(max_bytes=MAX_BYTES))
+        try:
+            arrays = open_arrays(file, ZipLimits(max_bytes=MAX_BYTES))
+        except InvalidDataset as error:
+            raise InvalidDataset(error.code, f"expected counts: {error.detail}", error.pointer) from error
         if "counts" not in arrays:
             found = ", ".join(sorted(arrays)) or "none"
-            raise InvalidDataset("missing_array", f"expected the array 'counts', found {found}", "counts")
+            detail = f"expected counts: expected the array 'counts', found {found}"
+            raise InvalidDataset("missing_array", detail, "counts")
         entry = arrays["counts"]
         if entry.dtype.kind not in "iu":
             detail = f"array 'counts': expected whole numbers, found {entry.dtype}"

@@ -276,10 +276,9 @@ def test_verify(run: Run, verified: list[tuple[Path, str | None]], tmp_path: Pat
     out = tmp_path / "out"
     assert run("jobs", "download", "job_1", "--out", str(out)).exit_code == 0
     assert run("verify", str(out), "--digest", "ab").exit_code == 0
-    assert verified == [(out / "program", "ab")]
+    assert verified == [(out, "ab")]
     result = run("verify", str(out), "--digest", "bad", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["problems"] == ["wrong digest"]
-    (out / "plan.json").write_text("changed")
-    assert run("verify", str(out)).exit_code == 1
     assert run("verify", str(out / "program")).exit_code == 0
+    assert run("verify", str(tmp_path / "nothing")).exit_code == 2

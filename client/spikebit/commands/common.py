@@ -82,8 +82,9 @@ def guarded(command: F) -> F:
             command(*args, **options)
         except SpikebitError as error:
             _fail(error, as_json)
-        except KeyboardInterrupt:
-            stderr().print("interrupted; what was submitted goes on: spikebit jobs list")
+        except KeyboardInterrupt as stop:
+            going_on = str(stop) or "what was submitted goes on: spikebit jobs list"
+            stderr().print(f"interrupted; {going_on}", markup=False, soft_wrap=True)
             raise typer.Exit(INTERRUPTED) from None
 
     return run  # type: ignore[return-value]

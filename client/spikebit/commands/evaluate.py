@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -85,3 +86,5 @@ def _print(document: dict[str, Any]) -> None:
             markup=False,
         )
     console.print(f"job {document['job']}", markup=False)
+    if document["out"] is not None:
+        console.print(f"report: {Path(document['out']) / 'report.html'}", markup=False, soft_wrap=True)

@@ -17,6 +17,7 @@ from spikebit.display import board, print_json, stdout
 from spikebit.download import download as download_files
 from spikebit.errors import GATE_FAILED, UsageError
 from spikebit.records import Job, job_from
+from spikebit.tables import record_table
 
 app = typer.Typer(help="Jobs.", no_args_is_help=True)
 
@@ -182,11 +183,4 @@ def _print_job(job: Job, as_json: bool) -> None:
     if as_json:
         print_json(job.raw)
         return
-    table = Table(show_header=False)
-    table.add_column("field", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    hidden = {"request", "spec"}
-    for name, value in job.raw.items():
-        if name not in hidden and value not in (None, {}, []):
-            table.add_row(name, str(value))
-    stdout().print(table)
+    stdout().print(record_table(job.raw, hidden=("request", "spec", "links")))

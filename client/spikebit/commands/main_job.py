@@ -75,9 +75,9 @@ def upload_inputs(client: Client, board: Board, inputs: Inputs, deadline: float 
         counts = inputs.expect_counts
         fields["expected_counts"] = client.upload(counts, board.uploading(counts.name))
     board.checking(inputs.model.name)
-    client.wait_upload("models", model.id, deadline=deadline)
+    client.wait_upload("models", model.id, deadline=deadline, file=inputs.model.name)
     board.checking(inputs.data.name)
-    client.wait_upload("datasets", dataset.id, deadline=deadline)
+    client.wait_upload("datasets", dataset.id, deadline=deadline, file=inputs.data.name)
     return fields
 
 
@@ -89,7 +89,10 @@ def finish(client: Client, board: Board, job: Job, deadline: float | None, out: 
         WaitTimeout: the deadline passed; the job goes on.
         Damaged: a download does not have its digest.
     """
-    job = client.wait_job(job.id, deadline=deadline, on_change=board.job)
+    try:
+        job = client.wait_job(job.id, deadline=deadline, on_change=board.job)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"job {job.id} goes on; spikebit jobs wait|cancel {job.id}") from None
     succeeded_or_raise(job)
     report = json.loads(client.report(job.id))
     files = () if out is None else download(client, client.artifacts(job.id), out)

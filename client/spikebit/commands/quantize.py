@@ -107,5 +107,10 @@ def _print_estimate(estimate: dict[str, Any], as_json: bool) -> None:
     console = stdout()
     steps = [step["kind"] for step in (estimate.get("spec") or {}).get("steps", [])]
     console.print(f"valid: {' → '.join(steps)}", markup=False)
-    for name, value in (estimate.get("estimate") or {}).items():
-        console.print(f"  {name.replace('_', ' ')}: {value}", markup=False)
+    cost = estimate.get("estimate") or {}
+    for name, value in (
+        ("seconds", f"about {cost.get('seconds') or 0:.0f}"),
+        ("memory", f"{(cost.get('memory_bytes') or 0) / 1e6:,.0f} MB"),
+        ("program", f"{cost.get('program_bytes') or 0:,} bytes"),
+    ):
+        console.print(f"  {name}: {value} ({cost.get('basis') or 'estimated'})", markup=False)

@@ -11,6 +11,7 @@ from spikebit.client import Client
 from spikebit.commands import common
 from spikebit.display import Board, board, print_json, stdout
 from spikebit.records import Upload
+from spikebit.tables import record_table
 
 RecordId = Annotated[str, typer.Argument(metavar="ID")]
 Name = Annotated[str | None, typer.Option(help="A name; default: the file's.")]
@@ -47,7 +48,7 @@ def models_app() -> typer.Typer:
                 name=name,
                 on_bytes=shown.uploading(model.name),
             )
-            record = _checked(client, shown, "models", record, wait, timeout)
+            record = _checked(client, shown, "models", record, model.name, wait, timeout)
         _print_record(record.raw, as_json)
 
     return app
@@ -70,17 +71,19 @@ def datasets_app() -> typer.Typer:
         common.existing_file(data, "DATA.npz")
         with common.connect() as client, board() as shown:
             record = client.add_dataset(data, name=name, on_bytes=shown.uploading(data.name))
-            record = _checked(client, shown, "datasets", record, wait, timeout)
+            record = _checked(client, shown, "datasets", record, data.name, wait, timeout)
         _print_record(record.raw, as_json)
 
     return app
 
 
-def _checked(client: Client, shown: Board, noun: str, record: Upload, wait: bool, timeout: float | None) -> Upload:
+def _checked(
+    client: Client, shown: Board, noun: str, record: Upload, file: str, wait: bool, timeout: float | None
+) -> Upload:
     if not wait:
         return record
-    shown.checking(record.name or record.id)
-    return client.wait_upload(noun, record.id, deadline=common.deadline_after(timeout))
+    shown.checking(file)
+    return client.wait_upload(noun, record.id, deadline=common.deadline_after(timeout), file=file)
 
 
 def _noun_app(noun: str, text: str) -> typer.Typer:
@@ -137,10 +140,4 @@ def _print_record(record: Any, as_json: bool) -> None:
     if as_json:
         print_json(record)
         return
-    table = Table(show_header=False)
-    table.add_column("field", no_wrap=True)
-    table.add_column("value", overflow="fold")
-    for name, value in record.items():
-        if value not in (None, {}, []):
-            table.add_row(name, str(value))
-    stdout().print(table)
+    stdout().print(record_table(record))

@@ -9,7 +9,6 @@ import typer
 
 from spikebit.commands import common
 from spikebit.display import print_json, stdout
-from spikebit.download import check_sums
 from spikebit.errors import GATE_FAILED, UsageError
 
 
@@ -24,17 +23,14 @@ def verify(
     """Check a downloaded program without the service; exit code 1 when anything is wrong."""
     if not folder.is_dir():
         raise UsageError(f"expected a folder at {folder}", code="unreadable_folder")
-    program = folder / "program" if (folder / "program").is_dir() else folder
     from runtime.verify import verify_folder  # NumPy: only this command needs it
 
-    result = verify_folder(program, digest)
-    problems = (*check_sums(folder), *result.problems)
-    good = result.ok and not problems
+    result = verify_folder(folder, digest)
     if as_json:
         print_json(
             {
-                "ok": good,
-                "problems": list(problems),
+                "ok": result.ok,
+                "problems": list(result.problems),
                 "samples": result.samples,
                 "spikes_compared": result.spikes_compared,
                 "program_digest": result.program_digest,
@@ -42,10 +38,10 @@ def verify(
         )
     else:
         console = stdout()
-        for problem in problems:
+        for problem in result.problems:
             console.print(f"wrong: {problem}", markup=False, soft_wrap=True)
         console.print(f"program digest {result.program_digest or '–'}", markup=False, soft_wrap=True)
         replayed = f"{result.samples} golden samples, {result.spikes_compared:,} spikes compared"
-        console.print(f"{'verified' if good else 'NOT verified'}: {replayed}", markup=False)
-    if not good:
+        console.print(f"{'verified' if result.ok else 'NOT verified'}: {replayed}", markup=False)
+    if not result.ok:
         raise typer.Exit(GATE_FAILED)
