@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 
 from engine.errors import EngineError
 from engine.specs.job import Job
-from worker.isolation import die_with_parent, forbid_new_privileges, leave_network, set_limits
+from worker.isolation import die_with_parent, forbid_new_privileges, leave_network, set_limits, yield_cpu
 from worker.protocol import (
     ArtifactLine,
     CheckpointWritten,
@@ -118,7 +118,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="worker.child", description="Runs one job of the supervisor on its stdin.")
     parser.add_argument("--parent", type=int, default=os.getppid())
     parser.add_argument("--engine", default=ENGINE, help="module:function, for tests of the supervision")
+    parser.add_argument("--nice", type=int, default=0, help="CPU priority is this much lower while it computes")
+    parser.add_argument("--ahead", action="store_true", help="and already while it imports: nobody waits for it")
     options = parser.parse_args(arguments)
+    if options.ahead:
+        yield_cpu(options.nice)
     notes = set_limits(_START_LIMITS)
     reason = leave_network()  # before the first thread
     die_with_parent(options.parent)  # after the change of credentials in leave_network
@@ -134,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
         pipe.send(_failure(error))
         _leave(1)
     pipe.send(Ready())
-    _leave(run_job(pipe, module, run, notes))
+    _leave(run_job(pipe, module, run, notes, options.nice))
 
 
 def load_engine(name: str) -> tuple[Any, Callable[..., Any]]:
@@ -150,7 +154,7 @@ def load_engine(name: str) -> tuple[Any, Callable[..., Any]]:
     return module, run
 
 
-def run_job(pipe: Pipe, module: Any, run: Callable[..., Any], notes: list[str]) -> int:
+def run_job(pipe: Pipe, module: Any, run: Callable[..., Any], notes: list[str], nice: int = 0) -> int:
     """Read the job line, call the engine, say how it ended.
 
     Returns:
@@ -158,6 +162,7 @@ def run_job(pipe: Pipe, module: Any, run: Callable[..., Any], notes: list[str]) 
     """
     try:
         line = pipe.take_job()
+        yield_cpu(nice)
         out = Path(line.out)
         os.chdir(out)
         for note in notes + set_limits(line.limits):

@@ -98,16 +98,23 @@ class ChildCommand:
 
     engine: str
     log_bytes: int = 1 << 20
+    nice: int = 0
     extra_path: tuple[str, ...] = field(default=())
 
 
 class Child:
-    """One ``python -m worker.child`` in a session of its own; ``events`` ends with one :class:`Exit`."""
+    """One ``python -m worker.child`` in a session of its own; ``events`` ends with one :class:`Exit`.
 
-    def __init__(self, command: ChildCommand) -> None:
+    Args:
+        command: how it is started.
+        ahead: nobody waits for it yet, so it imports at low priority; every child computes at low priority.
+    """
+
+    def __init__(self, command: ChildCommand, *, ahead: bool = False) -> None:
         self.events: queue.Queue[Event] = queue.Queue()
         self.log = BoundedLog(command.log_bytes)
         arguments = [sys.executable, "-m", "worker.child", f"--parent={os.getpid()}", f"--engine={command.engine}"]
+        arguments += [f"--nice={command.nice}", *(["--ahead"] if ahead else [])]
         self._process = subprocess.Popen(
             arguments,
             stdin=subprocess.PIPE,
@@ -202,7 +209,7 @@ class WarmPool:
         """Start the spare one if there is none; returns at once. Call it from the thread that outlives the child."""
         if self._enabled and (self._spare is None or not self._spare.alive):
             self.close()
-            self._spare = Child(self._command)
+            self._spare = Child(self._command, ahead=True)
 
     def take(self) -> Child:
         """A child that was started, warm or still warming up; it is the caller's from now on."""

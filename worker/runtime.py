@@ -95,6 +95,7 @@ class WorkerRuntime:
         command = ChildCommand(
             engine=self._settings.child_engine,
             log_bytes=self._settings.log_bytes,
+            nice=self._settings.child_nice,
             extra_path=(self._settings.child_path,) if self._settings.child_path else (),
         )
         return JobSupervisor(service, workspace, WarmPool(command, self._settings.warm_child), self.stopping)

@@ -20,6 +20,7 @@ class WorkerSettings(Settings):
     child_memory_bytes: int | None = Field(default=12 * GIB, gt=0, description="Address space of a CPU job's child")
     child_open_files: int = Field(default=1024, gt=0)
     child_file_bytes: int = Field(default=16 * GIB, gt=0, description="Largest file that a child may write")
+    child_nice: int = Field(default=5, ge=0, le=19, description="Children compute at this much lower CPU priority")
     child_engine: str = Field(default="engine.run:run", description="module:function; another in tests alone")
     child_path: str = Field(default="", description="One more import folder for children, only in tests")
     warm_start_s: float = Field(default=120.0, gt=0, description="A child that is not ready after this is replaced")
