@@ -88,7 +88,7 @@ def _summary(report: Report) -> Block:
             (gate.gate, number(gate.bound, 6), number(gate.value, 6), "passed" if gate.passed else "FAILED")
             for gate in report.gates
         ]
-        tables.append(table("Gates, judged on the test split", ("gate", "bound", "value", "verdict"), rows))
+        tables.append(table("Gates, judged on the test split", ("gate", "bound", "value", "verdict"), rows, "measured"))
     return Block("summary", "Summary", tuple(report.notes), (), tuple(tables))
 
 
@@ -96,7 +96,7 @@ def _accuracy(report: Report) -> Block | None:
     entries = _accuracies(report)
     if not entries:
         return None
-    drawn: list[Figure] = [Figure("Test accuracy with 95 % intervals.", lambda: figures.accuracies(entries))]
+    drawn: list[Figure] = [Figure("Test accuracy with 95 % intervals (measured).", lambda: figures.accuracies(entries))]
     tables: list[Table] = [
         table(
             "Accuracy on the test split",
@@ -139,7 +139,7 @@ def _firing(report: Report) -> Block | None:
     dead_after = [(name, float(layer.dead)) for name, layer in later.items()] or None
     drawn = [
         Figure(
-            "Mean firing rate per layer.",
+            "Mean firing rate per layer (measured).",
             lambda: figures.before_after(
                 "rates", "Firing rate per layer", "spikes per neuron and step", rates, rates_after
             ),
@@ -147,10 +147,10 @@ def _firing(report: Report) -> Block | None:
     ]
     if distance:
         pairs: Sequence[tuple[str, float]] = list(distance.items())
-        drawn.append(Figure("How far the neurons' firing rates moved.", lambda: figures.distances(pairs)))
+        drawn.append(Figure("How far the neurons' firing rates moved (measured).", lambda: figures.distances(pairs)))
     drawn.append(
         Figure(
-            "Neurons that never fire on the test split.",
+            "Neurons that never fire on the test split (measured).",
             lambda: figures.before_after(
                 "dead", "Dead neurons per layer", "neurons that never fire", dead, dead_after, whole=True
             ),
@@ -183,7 +183,18 @@ def _firing(report: Report) -> Block | None:
         "newly dead",
         "saturated",
     )
-    return Block("firing", "Firing", (), tuple(drawn), (table("Firing on the test split", header, rows, "measured"),))
+    said = [
+        "Rates are spikes per neuron and step over the whole test split. Dead: not one spike there; saturated (float "
+        "network): a spike in at least 95 % of the steps."
+    ]
+    if distance:
+        said.append(
+            "Distance: Wasserstein-1 between the distributions of the layer's firing rates, float network against "
+            "program, in spikes per step."
+        )
+    return Block(
+        "firing", "Firing", tuple(said), tuple(drawn), (table("Firing on the test split", header, rows, "measured"),)
+    )
 
 
 def _inputs(report: Report) -> Block:

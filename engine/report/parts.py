@@ -64,7 +64,7 @@ def sensitivity(section: SensitivitySection) -> Block:
         "sensitivity",
         "Sensitivity",
         (section.statement,),
-        (Figure("Curvature trace per layer with standard error.", lambda: figures.traces(section)),),
+        (Figure("Curvature trace per layer with standard error (estimated).", lambda: figures.traces(section)),),
         (
             table(
                 "Curvature trace per layer",
@@ -87,7 +87,7 @@ def sensitivity(section: SensitivitySection) -> Block:
 def allocation(section: AllocateSection) -> Block:
     """The plan, and the front that it was taken from."""
     chosen = [(name, layer.bits) for name, layer in section.plan.weights.items()]
-    drawn = [Figure("Bits per weight layer in the plan.", lambda: figures.bits(chosen))]
+    drawn = [Figure("Bits per weight layer in the plan (chosen).", lambda: figures.bits(chosen))]
     tables = [
         table(
             "The plan",
@@ -96,7 +96,7 @@ def allocation(section: AllocateSection) -> Block:
         )
     ]
     if section.front:
-        drawn.append(Figure("Predicted loss over mean weight bits.", lambda: figures.front(section)))
+        drawn.append(Figure("Predicted loss over mean weight bits (estimated).", lambda: figures.front(section)))
         names = list(section.front[0].bits)
         tables.append(
             table(
@@ -130,7 +130,7 @@ def allocation(section: AllocateSection) -> Block:
     )
     result = f"Mean weight bits: {number(section.mean_weight_bits)}"
     if section.predicted_loss is not None:
-        result += f"; predicted loss increase before fine-tuning: {number(section.predicted_loss, 3)} nats"
+        result += f"; predicted loss increase before fine-tuning: {number(section.predicted_loss, 3)} nats (estimated)"
     return Block("plan", "Bits per layer", (source, result + "."), tuple(drawn), tuple(tables))
 
 
@@ -159,7 +159,7 @@ def finetuning(section: FinetuneSection) -> Block:
         for name, curve in curves
         for epoch in curve.epochs
     ]
-    drawn = (Figure("Validation accuracy per epoch.", lambda: figures.training(section)),) if rows else ()
+    drawn = (Figure("Validation accuracy per epoch (measured).", lambda: figures.training(section)),) if rows else ()
     header = ("network", "epoch", "training loss", "validation loss", "validation accuracy", "learning rate")
     tables = (table("Epochs", header, rows, "measured on the validation part", collapsed=True),) if rows else ()
     return Block("training", "Fine-tuning", tuple(sentences), drawn, tables)
@@ -222,5 +222,7 @@ def confusion(section: EvaluateSection, data: DataSummary) -> tuple[Figure, Tabl
     labels = data.classes if len(data.classes) == size else tuple(str(index) for index in range(size))
     rows = [(label, *(str(n) for n in row)) for label, row in zip(labels, section.confusion, strict=True)]
     caption = f"Confusion matrix of the {section.of}"
-    drawing = Figure(f"{caption}: label down, prediction across.", lambda: figures.confusion(section, data.classes))
+    drawing = Figure(
+        f"{caption}: label down, prediction across (measured).", lambda: figures.confusion(section, data.classes)
+    )
     return drawing, table(f"{caption} (rows: label)", ("label", *labels), rows, "measured", collapsed=True)
