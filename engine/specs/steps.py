@@ -23,21 +23,23 @@ class EvaluateStep(Spec):
     """Run the test split and count."""
 
     kind: Literal["evaluate"] = "evaluate"
-    of: Literal["network", "program"] = "network"
+    of: Literal["network", "program"] = Field(default="network", description="The float network, or the program made")
 
 
 class SensitivityStep(Spec):
     """Trace of the loss's curvature per weight layer, with standard error (DESIGN 6)."""
 
     kind: Literal["sensitivity"] = "sensitivity"
-    quantity: Literal["ggn"] = "ggn"
+    quantity: Literal["ggn"] = Field(default="ggn", description="Generalised Gauss-Newton with surrogate derivatives")
     reset_gradient: Literal["through", "detached"] = "through"
     surrogate: Surrogate = Surrogate()
-    loss: Literal["cross_entropy", "mse_counts"] = "cross_entropy"
+    loss: Literal["cross_entropy", "mse_counts"] = Field(
+        default="cross_entropy", description="Of the readout against the label; mse_counts: half the squared distance"
+    )
     logit_scale: float | None = Field(default=1.0, gt=0, description="None: chosen on the samples (cross_entropy)")
     relative_error: float = Field(default=0.05, gt=0, lt=1, description="Stop when every layer's SE/trace is below")
-    min_probes: int = Field(default=8, ge=2)
-    max_probes: int = Field(default=256, ge=2)
+    min_probes: int = Field(default=8, ge=2, description="Random probes before the error is judged")
+    max_probes: int = Field(default=256, ge=2, description="Cap; a layer that needs more is marked not converged")
     max_seconds: float | None = Field(default=None, gt=0)
     max_samples: int = Field(default=512, ge=1, description="Training samples used, drawn by the job's seed")
     widths: tuple[int, ...] = WIDTHS
