@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 from engine.errors import EngineError
 from engine.specs.job import Job
 from worker.isolation import die_with_parent, forbid_new_privileges, leave_network, set_limits, yield_cpu
+from worker.landlock import confine
 from worker.protocol import (
     ArtifactLine,
     CheckpointWritten,
@@ -165,7 +166,7 @@ def run_job(pipe: Pipe, module: Any, run: Callable[..., Any], notes: list[str], 
         yield_cpu(nice)
         out = Path(line.out)
         os.chdir(out)
-        for note in notes + set_limits(line.limits):
+        for note in [*notes, *_keep_to_own_files(line), *set_limits(line.limits)]:
             pipe.send(Log(message=note))
         job = Job.model_validate(line.job)
         files = line.inputs
@@ -183,6 +184,16 @@ def run_job(pipe: Pipe, module: Any, run: Callable[..., Any], notes: list[str], 
         pipe.send(_failure(error))
         return 1
     return 0
+
+
+def _keep_to_own_files(line: JobLine) -> list[str]:
+    """From here on: the inputs to read, the attempt's folder to write; why not, where that cannot be had."""
+    scratch = Path(line.out) / ".scratch"
+    scratch.mkdir(exist_ok=True)
+    os.environ.update(TMPDIR=str(scratch), MPLCONFIGDIR=str(scratch))
+    given = (line.inputs.model, line.inputs.dataset, line.inputs.expected_counts, line.resume)
+    reason = confine([path for path in given if path], [line.out])
+    return [] if reason is None else [f"file isolation is not available here ({reason}); the child sees what we see"]
 
 
 def _failure(error: Exception) -> Failed:

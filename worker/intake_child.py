@@ -13,6 +13,7 @@ import threading
 from typing import Any
 
 from worker.isolation import die_with_parent, forbid_new_privileges, leave_network, set_limits
+from worker.landlock import confine
 
 MAX_REQUEST_BYTES = 1 << 20
 # Wall time is the supervisor's; these hold where it gives no others.
@@ -34,6 +35,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever prints, natively too, prints into the log
     request = _read_request()
     _isolate(request)
+    _keep_to_own_files(request)
     answer = _check(request)
     os.write(answers, json.dumps(answer, allow_nan=False).encode() + b"\n")
     sys.stderr.flush()
@@ -64,6 +66,13 @@ def _isolate(request: dict[str, Any]) -> None:
     os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # load no filter from a shared library
     threading.Thread(target=_end_with_stdin, name="stdin", daemon=True).start()
+
+
+def _keep_to_own_files(request: dict[str, Any]) -> None:
+    """From here on: the upload to read, the folder of the canonical file to write."""
+    reason = confine([str(request["path"])], [os.path.dirname(os.path.abspath(str(request["out"])))])
+    if reason is not None:
+        print(f"the other files could not be given up: {reason}", file=sys.stderr)
 
 
 def _end_with_stdin() -> None:
