@@ -19,6 +19,7 @@ FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _BUSY = frozenset({502, 503, 504})
+_PLAIN = {401: {"code": "unauthorized", "detail": "the service does not know this API key"}}
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 Content = Callable[[], Iterator[bytes]]
 
@@ -149,6 +150,7 @@ def _try_again(answer: httpx.Response) -> bool:
 def _document(answer: httpx.Response) -> dict[str, Any]:
     try:
         document = answer.json()
-    except ValueError:
-        return {"detail": answer.text[:500] or answer.reason_phrase}
+    except ValueError:  # an answer to HEAD has no body
+        known = {} if answer.text else _PLAIN.get(answer.status_code, {})
+        return {"detail": answer.text[:500] or answer.reason_phrase} | known
     return document if isinstance(document, dict) else {"detail": str(document)[:500]}

@@ -136,7 +136,11 @@ def _find_directory(file: BinaryIO, total: int) -> tuple[int, int, int]:
     """Number of members, size and offset of the central directory, which must end the file."""
     end = _read(file, max(total - 22, 0), min(22, total))
     if len(end) < 22 or end[:4] != _END:
-        raise _bad("expected a zip archive as numpy.savez writes it, without a comment or trailing data")
+        head = _read(file, 0, min(8, total))
+        raise _bad(
+            f"expected a zip archive as numpy.savez writes it, without a comment or trailing data, found {total} bytes "
+            f"that begin with {head!r} and do not end with a zip's end record"
+        )
     disk, first, here, count, size, offset, comment = struct.unpack("<4H2IH", end[4:])
     position = total - 22
     if _MAX16 in (here, count) or _MAX32 in (size, offset):

@@ -30,7 +30,9 @@ def accuracy_of(correct: int, samples: int) -> Accuracy:
     p, n, z = correct / samples, samples, Z95
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    interval = Interval(low=max(0.0, centre - half), high=min(1.0, centre + half), method="Wilson score")
+    # p lies inside; at 0 and 1 it is an end, which rounding would put on the wrong side of it
+    low, high = min(p, max(0.0, centre - half)), max(p, min(1.0, centre + half))
+    interval = Interval(low=low, high=high, method="Wilson score")
     return Accuracy(correct=correct, samples=samples, value=p, interval=interval)
 
 
