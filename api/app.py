@@ -57,10 +57,14 @@ def create_app(settings: Settings) -> FastAPI:
 def _open(settings: Settings) -> Service:
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     database = open_database(settings.sql_url, durable=settings.fsync)
-    if settings.bootstrap_key_file is not None:
-        key = settings.bootstrap_key_file.read_text().strip()
-        add_key(Tenant(database, settings.tenant), key, "bootstrap")
-    return Service(settings, database, Blobs(settings, database), Doorbell(settings.redis_url))
+    try:
+        if settings.bootstrap_key_file is not None:
+            key = settings.bootstrap_key_file.read_text().strip()
+            add_key(Tenant(database, settings.tenant), key, "bootstrap")
+        return Service(settings, database, Blobs(settings, database), Doorbell(settings.redis_url))
+    except BaseException:
+        database.close()
+        raise
 
 
 def _close(service: Service) -> None:

@@ -1,4 +1,4 @@
-"""The API in this process, on SQLite and a temporary folder; no worker, so that tests play its part."""
+"""The API in this process, on SQLite and on PostgreSQL; no worker, so that tests play its part."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ from jobs.store import (
     intake_rejected,
     publish,
 )
+from tests.services import postgres_server
+
+__all__ = ["postgres_server"]
 
 with warnings.catch_warnings():  # starlette would rather have httpx2, which the client does not use
     warnings.simplefilter("ignore")
@@ -114,13 +117,22 @@ class Api:
         assert publish(self.service.database, claim, artifacts, "pass") == "published"
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Empty: SQLite in the data folder."""
+    if request.param == "sqlite":
+        return ""
+    url: str = request.getfixturevalue("postgres_server").new_database()
+    return url
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def settings(tmp_path: Path, database_url: str) -> Settings:
     key = tmp_path / "key"
     key.write_text(generate_key())
     return Settings(
         data=tmp_path / "state",
-        database_url="",
+        database_url=database_url,
         redis_url=None,
         bootstrap_key_file=key,
         max_upload_bytes=8 << 20,

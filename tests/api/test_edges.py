@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from api.app import create_app
 from api.problems import MEDIA_TYPE
+from jobs.database import Database
 from jobs.settings import Settings
 from tests.api.conftest import Api, TestClient
 
@@ -84,10 +86,23 @@ def test_health(api: Api) -> None:
     assert ready.json()["checks"]["doorbell"]["ok"] is False  # a detail, not an error
 
 
+def break_database(database: Database) -> None:
+    """Tables vanish on SQLite; on PostgreSQL nobody listens any more."""
+    if database.is_sqlite:
+        with database.write() as session:
+            session.execute(text("DROP TABLE alembic_version"))
+            session.execute(text("DROP TABLE jobs"))
+        return
+
+    @event.listens_for(database.engine, "do_connect")
+    def elsewhere(_: Any, __: Any, ___: Any, parameters: dict[str, Any]) -> None:
+        parameters["port"] = 1
+
+    database.engine.dispose()
+
+
 def test_a_broken_database_is_503(api: Api) -> None:
-    with api.service.database.write() as session:
-        session.execute(text("DROP TABLE alembic_version"))
-        session.execute(text("DROP TABLE jobs"))
+    break_database(api.service.database)
     ready = api.http.get("/readyz")
     assert (ready.status_code, ready.json()["checks"]["database"]["ok"]) == (503, False)
     answer = api.http.get("/v1/jobs")
