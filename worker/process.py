@@ -241,6 +241,8 @@ def child_environment(extra_path: tuple[str, ...] = ()) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
     kept["PYTHONPATH"] = os.pathsep.join((str(_ROOT), *extra_path))
     kept["PYTHONHASHSEED"] = "0"
+    # glibc: keep freed arrays instead of asking the kernel for zeroed pages again in each batch (evaluation: 1.7 times)
+    kept["MALLOC_MMAP_THRESHOLD_"] = kept["MALLOC_TRIM_THRESHOLD_"] = str(1 << 30)
     kept["PYTHONUNBUFFERED"] = "1"
     return kept
 

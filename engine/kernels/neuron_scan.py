@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.kernels.plain_scan import few_threads, plain_scan
 from engine.kernels.rules import NeuronRule
-from engine.kernels.step import NeuronState, SpikeGradient, needed, neuron_step, spikes_of, start_state, surrogate_of
+from engine.kernels.step import NeuronState, SpikeGradient, needed, spikes_of, start_state, surrogate_of
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ def neuron_scan(
     if rule.bias_i is not None:  # once for all steps instead of in each
         current, rule = current + rule.bias_i, replace(rule, bias_i=None)
     if gradient is None:
-        with torch.no_grad():
-            spikes, membrane, final = _forward_plain(current, rule, recurrent, keep_membrane)
-        return ScanResult(spikes, membrane, final)
+        return ScanResult(*plain_scan(current, rule, recurrent, keep_membrane))
     outputs = _Scan.apply(  # type: ignore[no-untyped-call]
         current, recurrent, rule.bias, rule.fire_at, rule.reset_sub, rule, gradient, keep_membrane
     )
@@ -73,23 +72,6 @@ class _Saved:
     i: Tensor | None
     raw: Tensor | None
     stays_inside: bool = False  # a reset provably cannot leave the state's range
-
-
-def _forward_plain(
-    current: Tensor, rule: NeuronRule, recurrent: Tensor | None, keep_membrane: bool
-) -> tuple[Tensor, Tensor | None, NeuronState]:
-    """Values alone; nothing but the spikes is kept."""
-    state = start_state(rule, current[0])
-    spikes = torch.empty_like(current)
-    membrane = torch.empty_like(current) if keep_membrane else None
-    for t, acc in enumerate(current.unbind(0)):
-        if recurrent is not None:
-            acc = torch.addmm(acc, state.n, recurrent.T)
-        state = neuron_step(rule, state, acc, None)
-        spikes[t] = state.n
-        if membrane is not None:
-            membrane[t] = state.v
-    return spikes, membrane, state
 
 
 def _forward_saving(
@@ -191,7 +173,8 @@ class _Scan(torch.autograd.Function):
         gradient: SpikeGradient,
         keep_membrane: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
-        saved, membrane, final = _forward_saving(current, rule, recurrent, keep_membrane)
+        with few_threads(current[0].numel()):
+            saved, membrane, final = _forward_saving(current, rule, recurrent, keep_membrane)
         pass_v, pass_i = _inside(rule, saved)
         ctx.save_for_backward(saved.n, saved.u, saved.raw, pass_v, pass_i, recurrent)
         ctx.rule, ctx.gradient = rule, gradient

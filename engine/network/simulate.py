@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.kernels.exact_conv import exact_conv2d
 from engine.kernels.neuron_scan import ScanResult, neuron_scan
 from engine.kernels.rules import NeuronRule
 from engine.kernels.step import NeuronState, SpikeGradient, neuron_step, start_state
@@ -119,6 +120,8 @@ def read_out(readout: Readout, result: ScanResult) -> Tensor:
 def apply_synapse(synapse: Synapse, spikes: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """The synaptic sum of spikes ``[rows, *source_shape]`` into a layer: ``[rows, *shape]`` in ``dtype``."""
     connection, weight = synapse.connection, synapse.weight
+    if (exact := _convolve_exactly(synapse, spikes)) is not None:
+        return _shaped(synapse, exact, shape, dtype)
     value = spikes if weight is None else spikes.to(weight.dtype)
     for step in connection.before:
         value = _apply_map(step, value)
@@ -134,10 +137,34 @@ def apply_synapse(synapse: Synapse, spikes: Tensor, shape: tuple[int, ...], dtyp
             connection.dilation,
             connection.groups,
         )
-    for step in connection.after:
+    return _shaped(synapse, value, shape, dtype)
+
+
+def _shaped(synapse: Synapse, value: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """What follows the product: maps, the target's shape and dtype, the gain."""
+    for step in synapse.connection.after:
         value = _apply_map(step, value)
     value = value.to(dtype).reshape(-1, *shape)
     return value if synapse.gain is None else value * synapse.gain
+
+
+def _convolve_exactly(synapse: Synapse, spikes: Tensor) -> Tensor | None:
+    """A float64 convolution of spikes or counts at float32's speed; None where that cannot be exact or needed."""
+    connection, weight = synapse.connection, synapse.weight
+    if weight is None or connection.kind != "conv2d" or weight.dtype != torch.float64 or weight.device.type != "cpu":
+        return None
+    pools = [step for step in connection.before if not isinstance(step, Flatten)]
+    if connection.source == INPUT:
+        whole = not spikes.is_floating_point() and not pools
+    else:
+        whole = all(step.scale == 1.0 for step in pools)
+    if not whole or (torch.is_grad_enabled() and (weight.requires_grad or spikes.requires_grad)):
+        return None
+    value = spikes.to(torch.float32)  # exact: spike counts, and sums of few of them, are far below 2^24
+    for step in connection.before:
+        value = _apply_map(step, value)
+    geometry = connection.stride, connection.padding, connection.dilation, connection.groups
+    return exact_conv2d(value, weight, synapse.bias, geometry)
 
 
 def components_of(names: tuple[str, ...], connections: Iterable[Connection]) -> tuple[tuple[int, ...], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -104,6 +105,11 @@ def test_scan_equals_its_twin(reset, extra, cuba, through):
     torch.testing.assert_close(fast.membrane, slow_membrane, rtol=1e-12, atol=1e-12)
     assert fast.spikes.mean() > 0.02
     assert fast.spikes.max() <= rule.max_spikes
+    plain = neuron_scan(current.detach(), rule, recurrent=recurrent.detach(), keep_membrane=True)
+    assert torch.equal(plain.spikes, slow_spikes)
+    # to the bit but for the recurrent product, which the twin adds up after rounding it
+    tolerance = 0.0 if extra.get("integer") else 1e-12
+    torch.testing.assert_close(plain.membrane, slow_membrane.detach(), rtol=tolerance, atol=tolerance)
     weight_s = torch.randn(fast.spikes.shape, generator=generator, dtype=torch.float64)
     weight_v = torch.randn(fast.spikes.shape, generator=generator, dtype=torch.float64) * 0.1
     got = torch.autograd.grad(
@@ -129,3 +135,29 @@ def test_recurrent_weights_need_one_neuron_axis():
     rule = NeuronRule(leak_v=NoLeak(), fire_at=torch.tensor(1.0), reset_sub=torch.tensor(1.0))
     with pytest.raises(ValueError, match=r"\[time, batch, neuron\], got \(2, 1, 3, 3\)"):
         neuron_scan(torch.zeros(2, 1, 3, 3), rule, recurrent=torch.zeros(3, 3))
+
+
+@pytest.mark.parametrize("cuba", [None, "new", "old"])
+@pytest.mark.parametrize(("reset", "extra"), list(itertools.product(RESETS, EXTRAS)))
+def test_values_alone_are_the_twins_to_the_bit(reset, extra, cuba):
+    rule, _ = make_rule(reset, extra, cuba)
+    scale = 64.0 if extra.get("integer") else 1.0
+    current = (
+        torch.randn(40, 4, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64) * 0.6 + 0.2
+    ) * scale
+    current = current.round() if extra.get("integer") else current
+    whole = replace(rule, bias_i=None)
+    fast = neuron_scan(current, whole, keep_membrane=True)
+    with torch.no_grad():
+        spikes, membrane = run_slow(current, whole, None, None)
+    assert torch.equal(fast.spikes, spikes)
+    assert torch.equal(fast.membrane, membrane)
+    assert torch.equal(fast.final.v, membrane[-1])
+    assert not (fast.spikes.signbit()).any()
+
+
+def test_the_number_of_threads_is_given_back():
+    rule = NeuronRule(leak_v=NoLeak(), fire_at=torch.tensor(1.0), reset_sub=torch.tensor(1.0))
+    before = torch.get_num_threads()
+    neuron_scan(torch.rand(3, 2, 3), rule)
+    assert torch.get_num_threads() == before
