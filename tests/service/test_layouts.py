@@ -159,3 +159,14 @@ def test_the_intake_worker_is_killed(service: Service, few_digits: Path) -> None
         dataset = client.add_dataset(few_digits)
         service.revive("intake")
         assert client.wait_upload("datasets", dataset.id, deadline=time.monotonic() + 60).status == "ready"
+
+
+def test_the_api_stayed_small(service: Service, undisturbed: Result) -> None:
+    """After all of the above it has still not loaded torch, and needs less than 200 MB."""
+    assert undisturbed.job.status == "succeeded"
+    process = Path(f"/proc/{service.pid('api')}")
+    if not process.exists():
+        pytest.skip("no /proc here: what a process loads and needs is not measured")
+    assert "libtorch" not in (process / "maps").read_text()
+    peak = next(line for line in (process / "status").read_text().splitlines() if line.startswith("VmHWM"))
+    assert int(peak.split()[1]) * 1024 < 200 << 20
