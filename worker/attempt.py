@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from obstore.exceptions import BaseError
 from sqlalchemy.exc import DBAPIError
 
 from jobs.store import JobClaim, NewArtifact, Problem, claims
@@ -94,6 +95,7 @@ class Attempt:
             Exit: self._on_exit,
         }
         self._child: Child | None = None
+        self._checkpoint = None if claim.checkpoint is None else claim.checkpoint.digest
 
     def run(self) -> End:
         """Prepare, start, watch; the child is dead when this returns."""
@@ -120,6 +122,15 @@ class Attempt:
     def stage(self, outcome: OutcomeLine) -> list[NewArtifact]:
         """Store the artifacts; they become visible when they are published."""
         return stage(self._service, self._claim, self._folder / "out", outcome.artifacts)
+
+    def forget_checkpoint(self) -> None:
+        """Drop the last checkpoint's blob, unless a later attempt needs it; else the collector does it a day later."""
+        if self._checkpoint is None:
+            return
+        try:
+            self._service.blobs.drop(self._claim.tenant_id, self._checkpoint)
+        except (DBAPIError, OSError, BaseError) as error:
+            _log.warning("checkpoint not dropped: %s", error)
 
     def _watch(self, child: Child, deadline: float | None) -> End:
         must_start_by = time.monotonic() + self._service.settings.warm_start_s
@@ -171,6 +182,9 @@ class Attempt:
         write = partial(claims.checkpoint, self._service.database, self._claim, blob.digest, blob.size)
         if not until_written(write, lambda: self._heart.lost or self._stopping.is_set()):
             return Stopped("lost")
+        if blob.digest != self._checkpoint:
+            self.forget_checkpoint()
+        self._checkpoint = blob.digest
         if self._child is not None:
             self._child.acknowledge(event.number)
         return None

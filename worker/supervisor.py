@@ -78,6 +78,7 @@ class JobSupervisor:
                 end = Broken(Problem("service_unavailable", f"disk or blob store: {error}"), again=True)
             self._pool.prepare()
             until_written(partial(self._record, claim, end), partial(self._no_use, heart))
+            attempt.forget_checkpoint()
 
     def _publish(self, claim: JobClaim, artifacts: list[NewArtifact], verdict: str, heart: Heartbeat) -> End:
         if heart.lost:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from jobs.database import Database
@@ -168,13 +168,18 @@ def log(database: Database, claim: JobClaim, message: str, keep: int) -> bool:
 
 
 def checkpoint(database: Database, claim: JobClaim, digest: str, size: int) -> bool:
-    """Make a synced checkpoint blob visible to later attempts; False: the claim is lost and nothing was written."""
+    """Make a synced checkpoint blob the one that later attempts start from, instead of the one before.
+
+    Returns:
+        False: the claim is lost and nothing was written.
+    """
     with database.write() as session:
         now = database.now(session)
         if not _guarded_event(session, claim, now, "checkpoint", {"digest": digest, "size": size}, {}):
             return False
         mine = (Checkpoint.tenant_id == claim.tenant_id, Checkpoint.job_id == claim.job_id)
         last = session.execute(select(func.max(Checkpoint.number)).where(*mine)).scalar_one()
+        session.execute(delete(Checkpoint).where(*mine))
         session.add(
             Checkpoint(
                 tenant_id=claim.tenant_id,

@@ -52,6 +52,15 @@ def test_a_lost_upload_starts_again_from_the_file(client: Client, service: Any, 
     assert service.blobs[digest] == b"nir"
 
 
+def test_an_unknown_key_is_told_even_where_the_answer_has_no_body(
+    client: Client, service: Any, files: tuple[str, str]
+) -> None:
+    service._blobs = lambda request, digest: httpx.Response(401)
+    with pytest.raises(Problem, match="API key") as caught:
+        client.upload(Path(files[1]))
+    assert (caught.value.code, caught.value.exit_code) == ("unauthorized", 3)
+
+
 def test_a_service_that_stays_away_is_a_problem(client: Client, service: Any) -> None:
     service.script[("GET", "/v1/jobs/j")] = [lambda request: httpx.Response(503, text="down")] * 9
     with pytest.raises(Problem, match="down"):

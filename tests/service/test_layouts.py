@@ -14,6 +14,7 @@ from spikebit.download import download
 from tests.service.harness import Service
 from tests.service.inputs import EPOCHS, NETWORK, SENSITIVITY, TEST, long_job, main_job
 from tests.service.watching import Result, finish, wait_for_epoch
+from tests.worker.harness import until
 
 pytestmark = pytest.mark.service
 
@@ -49,6 +50,10 @@ def test_files_in_verified_program_out(
     assert "step 1 of 6: evaluate" in logs
     numbers = [event["seq"] for event in events]
     assert numbers == sorted(set(numbers))
+    checkpoints = [event["data"]["digest"] for event in events if event["event"] == "checkpoint"]
+    assert len(checkpoints) == EPOCHS
+    with service.http() as http:  # they were needed until the job ended
+        until(lambda: all(http.head(f"/v1/blobs/{digest}").status_code == 404 for digest in checkpoints), 10)
 
     verified = service.spikebit("verify", str(tmp_path / "out"), "--digest", program["program_digest"])
     assert verified.returncode == 0, verified.stdout
