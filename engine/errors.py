@@ -41,7 +41,3 @@ class ExpectationMissed(EngineError):
 
 class NotRepresentable(EngineError):
     """The network cannot be written as an integer program; the message names the node."""
-
-
-class Interrupted(EngineError):
-    """The run was asked to stop (cancel or deadline)."""

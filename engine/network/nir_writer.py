@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
-from engine.errors import InvalidModel
 from engine.network.fields import Shape
 from engine.network.graph import Graph
-from engine.network.nodes import Affine, Conv2d, Flatten, Linear, Neuron, Node
+from engine.network.nodes import Conv2d, Flatten, Neuron, Node
 from engine.network.shapes import infer_shapes
 
 LAYOUT_VERSION = "1.0.8"  # the nir release whose layout this is
@@ -65,45 +62,3 @@ def _complete(node: Node, given: Shape | None) -> dict[str, Any]:
     if isinstance(node, Flatten):
         values["input_type"] = node.input_type or given
     return {key: value for key, value in values.items() if value is not None}
-
-
-def with_weights(
-    graph: Graph, weights: Mapping[str, NDArray[Any]], biases: Mapping[str, NDArray[Any]] | None = None
-) -> Graph:
-    """The graph with other weights, for example after training.
-
-    Args:
-        graph: the graph whose structure stays.
-        weights: new weights by node name, in the shape of the old ones; they take the old type.
-        biases: new biases by node name.
-
-    Raises:
-        InvalidModel: ``missing_node`` where a name has no such parameter (composed weights have no single node),
-            ``shape_conflict`` where a shape differs.
-
-    Example:
-        >>> from engine.network.nodes import make_node
-        >>> nodes = {"in": make_node("in", "Input", {"shape": [1]}), "out": make_node("out", "Output", {"shape": [1]})}
-        >>> nodes["w"] = make_node("w", "Linear", {"weight": [[1.0]]})
-        >>> graph = with_weights(Graph(nodes, (("in", "w"), ("w", "out"))), {"w": np.array([[2.0]])})
-        >>> float(graph.nodes["w"].weight[0, 0])
-        2.0
-    """
-    nodes = dict(graph.nodes)
-    for field_name, values in (("weight", weights), ("bias", biases or {})):
-        for name, value in values.items():
-            nodes[name] = _replaced(nodes.get(name), name, field_name, np.asarray(value))
-    return Graph(nodes, graph.edges, graph.repairs)
-
-
-def _replaced(node: Node | None, name: str, field_name: str, value: NDArray[Any]) -> Node:
-    has_bias = isinstance(node, Affine | Conv2d)
-    if not isinstance(node, Linear | Conv2d) or (field_name == "bias" and not has_bias):
-        raise InvalidModel("missing_node", f"no node {name!r} has a parameter {field_name!r}", name)
-    old = getattr(node, field_name)
-    expected = old.shape if old is not None else node.weight.shape[:1]
-    if value.shape != expected:
-        detail = f"node {name!r}, parameter {field_name!r}: expected shape {expected}, found {value.shape}"
-        raise InvalidModel("shape_conflict", detail, name)
-    changed: dict[str, Any] = {field_name: value.astype(node.weight.dtype)}
-    return replace(node, **changed)

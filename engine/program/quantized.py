@@ -18,6 +18,7 @@ from torch import Tensor
 from engine.kernels.rules import Leak, MulShiftLeak, NeuronRule, NoLeak, ShiftLeak
 from engine.network.model import INPUT, Array, Connection, Network, NeuronLayer, SumPool
 from engine.network.simulate import Prepared, Stage, Synapse, components_of
+from engine.program.bounds import FLOAT32_EXACT
 from engine.program.geometry import apply_maps, sum_shape
 from engine.program.integerize import IntegerWeights, integerize, pool_factor
 from engine.program.program import MAX_EXPONENT, IntArray, IntegerProgram, state_limits
@@ -28,7 +29,6 @@ from engine.quantizers.registry import quantizer
 from engine.specs.plan import NeuronPlan, Plan
 
 HEADROOM = 4.0  # a state holds at least this many thresholds: below, saturation alone costs accuracy (QUALITY 6)
-EXACT_FLOAT32 = 2**24  # largest integer up to which float32 sums are exact
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def _synapse(
         exponents = exponents.reshape(-1, *[1] * (len(layer.shape) - 1))
     bits = form.plan.weights[connection.name].bits
     bound = connection.weight[0].size * level_range(bits)[1] * highest
-    exact = torch.float32 if bound <= EXACT_FLOAT32 else torch.float64
+    exact = torch.float32 if bound <= FLOAT32_EXACT else torch.float64
     return Synapse(unscaled, levels.to(exact), None, torch.exp2(exponents + fraction))
 
 

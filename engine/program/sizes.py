@@ -19,15 +19,6 @@ def program_bytes(program: IntegerProgram) -> int:
     return sum(array.size_bytes for array in program_arrays(program))
 
 
-def connection_bytes(program: IntegerProgram) -> dict[str, int]:
-    """Bytes of each connection's own arrays (weights and exponents), by name."""
-    sizes = {connection.name: 0 for connection in program.connections}
-    for array in program_arrays(program):
-        if array.of == "connection":
-            sizes[program.connections[array.index].name] += array.size_bytes
-    return sizes
-
-
 def float_bytes(network: Network) -> int:
     """``4 × (weights + biases)`` of the upload."""
     arrays = [a for c in network.connections for a in (c.weight, c.bias) if a is not None]

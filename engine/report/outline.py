@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from engine.report import figures, parts
@@ -12,6 +12,7 @@ from engine.specs.report import (
     AllocateSection,
     EvaluateSection,
     FinetuneSection,
+    LayerActivity,
     ProgramSection,
     Report,
     SensitivitySection,
@@ -156,22 +157,7 @@ def _firing(report: Report) -> Block | None:
             ),
         )
     )
-    rows = []
-    for layer in first.layers:
-        other = later.get(layer.layer)
-        rows.append(
-            (
-                layer.layer,
-                count(layer.neurons),
-                number(layer.firing_rate, 3),
-                "–" if other is None else number(other.firing_rate, 3),
-                number(distance.get(layer.layer), 3),
-                str(layer.dead),
-                "–" if other is None else str(other.dead),
-                str(newly_dead.get(layer.layer, "–")),
-                str(layer.saturated),
-            )
-        )
+    rows = _firing_rows(first, later, distance, newly_dead)
     header = (
         "layer",
         "neurons",
@@ -195,6 +181,32 @@ def _firing(report: Report) -> Block | None:
     return Block(
         "firing", "Firing", tuple(said), tuple(drawn), (table("Firing on the test split", header, rows, "measured"),)
     )
+
+
+def _firing_rows(
+    first: EvaluateSection,
+    later: Mapping[str, LayerActivity],
+    distance: Mapping[str, float],
+    newly_dead: Mapping[str, int],
+) -> list[tuple[str, ...]]:
+    """A row per neuron layer: before, after, and how far apart."""
+    rows: list[tuple[str, ...]] = []
+    for layer in first.layers:
+        other = later.get(layer.layer)
+        rows.append(
+            (
+                layer.layer,
+                count(layer.neurons),
+                number(layer.firing_rate, 3),
+                "–" if other is None else number(other.firing_rate, 3),
+                number(distance.get(layer.layer), 3),
+                str(layer.dead),
+                "–" if other is None else str(other.dead),
+                str(newly_dead.get(layer.layer, "–")),
+                str(layer.saturated),
+            )
+        )
+    return rows
 
 
 def _inputs(report: Report) -> Block:

@@ -15,7 +15,7 @@ from engine.errors import InvalidModel
 from engine.network.canonical import digest, from_canonical, read_canonical, to_canonical, write_canonical
 from engine.network.graph import Graph
 from engine.network.nir_reader import read_nir
-from engine.network.nir_writer import with_weights, write_nir
+from engine.network.nir_writer import write_nir
 from engine.network.nodes import IF, NODE_TYPES, AvgPool2d, Conv2d, make_node
 from engine.network.shapes import infer_shapes
 from tests.hostile.corpus import EDGES, graph, lif, write_graph
@@ -161,19 +161,6 @@ def test_written_files_are_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_nir(read_nir(tmp_path / "x.nir"), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-def test_new_weights_keep_the_rest(tmp_path: Path) -> None:
-    write_graph(tmp_path / "x.nir")
-    old = read_nir(tmp_path / "x.nir")
-    new = with_weights(old, {"fc": np.full((2, 3), 7.0)})
-    assert new.nodes["fc"].weight.dtype == np.float32  # type: ignore[attr-defined]
-    assert digest(new) != digest(old)
-    assert digest(with_weights(new, {"fc": np.ones((2, 3))})) == digest(old)
-    with pytest.raises(InvalidModel, match=r"'fc', parameter 'weight': expected shape \(2, 3\), found \(3, 2\)"):
-        with_weights(old, {"fc": np.ones((3, 2))})
-    with pytest.raises(InvalidModel, match="no node 'fc' has a parameter 'bias'"):
-        with_weights(old, {}, {"fc": np.ones(2)})
 
 
 @pytest.mark.parametrize(

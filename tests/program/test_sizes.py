@@ -8,7 +8,6 @@ import pytest
 from engine.network.model import Network
 from engine.program.quantized import start_training, to_program
 from engine.program.sizes import (
-    connection_bytes,
     float_bytes,
     mean_weight_bits,
     payload_bytes,
@@ -47,7 +46,6 @@ def test_sizes_of_a_written_program(tmp_path: Path) -> None:
     program = to_program(form, parameters)
     written = write_program(program, tmp_path, np.zeros((2, 5, 12), np.uint8), {})
     assert written.program_bytes == program_bytes(program) == (tmp_path / "payload.bin").stat().st_size
-    assert set(connection_bytes(program)) == {"fc1", "rec", "fc2"}
     assert mean_weight_bits(program) == 4
     assert float_bytes(network) == 4 * (12 * 9 + 9 * 9 + 9 * 4 + 9 + 9 + 4)
     assert state_bytes(program) == 2 * 2 * (9 + 4) + 2  # v and i of 16 bits; spikes of the recurrent layer

@@ -14,7 +14,7 @@ import pytest
 
 import runtime
 from engine.data.frames import canonicalise_frames
-from engine.errors import EngineError, ExpectationMissed, Interrupted, InvalidDataset, NotRepresentable
+from engine.errors import EngineError, ExpectationMissed, InvalidDataset, NotRepresentable
 from engine.network.canonical import write_canonical
 from engine.network.graph import Graph
 from engine.network.nodes import make_node
@@ -46,7 +46,7 @@ class Listener:
         shutil.copy(path, kept)
         self.checkpoints.append(kept)
         if self.stop_at is not None and len(self.checkpoints) == self.stop_at:
-            raise Interrupted("cancelled", "stopped by the test")
+            raise EngineError("cancelled", "stopped by the test")
 
     def log(self, message: str) -> None:
         self.stages.append(message)
