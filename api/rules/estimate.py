@@ -17,7 +17,7 @@ from typing import Any
 from engine.specs.job import Job
 from engine.specs.steps import AllocateStep, EvaluateStep, FinetuneStep, SensitivityStep
 
-OPERATIONS_PER_S = 1.5e9
+OPERATIONS_PER_S = 8e9
 NEURON_OPS = 40
 STEP_OVERHEAD_S = 60e-6  # one time step of the scan, per layer and batch
 START_S = 2.0  # child, torch, reading the inputs
