@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -32,11 +33,9 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def main() -> None:
-    """Serve until SIGTERM or SIGINT; ends with 0 then, with 1 where the start failed."""
-    settings = Settings()
-    app = create_app(settings)
-    config = uvicorn.Config(
+def server_config(app: Any, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves; the upload benchmark's peer is served the same way."""
+    return uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
@@ -48,7 +47,13 @@ def main() -> None:
         timeout_graceful_shutdown=GRACEFUL_S,
         timeout_keep_alive=30,
     )
-    server = Server(config, app)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; ends with 0 then, with 1 where the start failed."""
+    settings = Settings()
+    app = create_app(settings)
+    server = Server(server_config(app, settings), app)
     sockets = None if settings.fd is None else [socket.socket(fileno=settings.fd)]
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises what it caught again after its orderly end
     try:

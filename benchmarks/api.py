@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -43,11 +46,13 @@ def run() -> Iterator[Finding]:
         ((WARM,), _warm),
     )
     for names, measure in groups:
+        began = time.monotonic()
         try:
             yield from measure()
         except Exception as error:  # the reason stands in the row
             for name in names:
                 yield Absent(name, f"{type(error).__name__}: {error}")
+        print(f"{names[0]}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 def _submit_idle() -> list[Finding]:
@@ -69,12 +74,19 @@ def _submit_busy() -> list[Finding]:
 def _upload(fsync: bool) -> list[Finding]:
     with running_service({"SPIKEBIT_FSYNC": str(fsync).lower()}) as service:
         rounds = upload_rounds(service, fsync=fsync)
-    detail = {"service_bytes_per_s": rounds.service, "bare_bytes_per_s": rounds.bare}
+    detail = {
+        "ratios": rounds.ratios,
+        "service_bytes_per_s": rounds.service,
+        "bare_bytes_per_s": rounds.bare,
+        "load": os.getloadavg()[0],
+    }
     spread = min(rounds.ratios), max(rounds.ratios)
     ratio = statistics.median(rounds.ratios)
     if fsync:
         return [Measured(UPLOAD_FSYNC, ratio, spread, detail)]
-    return [Measured(UPLOAD, ratio, spread, detail), Measured(MEMORY, rounds.growth_bytes / MIB)]
+    growth = [grown / MIB for grown in rounds.growth_bytes]
+    memory = Measured(MEMORY, max(growth), (min(growth), max(growth)), {"median": statistics.median(growth)})
+    return [Measured(UPLOAD, ratio, spread, detail), memory]
 
 
 def _cold() -> list[Finding]:

@@ -1,4 +1,7 @@
-"""The peer of the upload row: an ASGI app that streams the body to a file and hashes it inline, and nothing else."""
+"""The peer of the upload row: an ASGI app that streams the body to a file and hashes it inline, and nothing else.
+
+``python -m benchmarks.bare`` serves it with the very server, protocol class, loop and settings of the service's API.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,11 @@ import os
 import tempfile
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+import uvicorn
+
+from api.main import server_config
+from jobs.settings import Settings
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -39,3 +47,7 @@ async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     finally:  # after the answer: freeing a GiB of cache takes time that the service does not spend either
         os.close(handle)
         os.unlink(path)
+
+
+if __name__ == "__main__":
+    uvicorn.Server(server_config(app, Settings())).run()

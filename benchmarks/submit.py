@@ -77,6 +77,9 @@ def summarise(rounds: list[list[float]]) -> tuple[float, tuple[float, float], di
         "requests": len(every),
         "rate_per_s": RATE_PER_S,
         "median_ms": statistics.median(every),
+        "p99_of_rounds_ms": per_round,
+        "p99_median_of_rounds_ms": statistics.median(per_round),
+        "load": os.getloadavg()[0],
         "max_ms": max(every),
     }
     return percentile(every, 0.99), (min(per_round), max(per_round)), detail

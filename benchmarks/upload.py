@@ -22,17 +22,17 @@ from benchmarks.bare import FOLDER
 from benchmarks.service import ROOT, Service, resident_bytes
 
 SIZE = 1 << 30
-ROUNDS = 5
+ROUNDS, SYNCED_ROUNDS = 5, 2  # after one that only warms up
 SAMPLE_S = 0.01
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """Bytes per second of every round, and how far the API's memory rose above its level before the first."""
+    """Bytes per second of every round, and how far the API's memory rose above its level before the very first."""
 
     service: list[float]
     bare: list[float]
-    growth_bytes: int
+    growth_bytes: list[int]
 
     @property
     def ratios(self) -> list[float]:
@@ -41,7 +41,10 @@ class Rounds:
 
 
 def upload_rounds(service: Service, *, fsync: bool) -> Rounds:
-    """Upload a fresh GiB per round to both, one after the other, the order alternating.
+    """Upload a fresh GiB per round to both, one after the other, the order alternating; the first round is dropped.
+
+    Both sides run the same server class with the same settings, write to the same folder's file system with the same
+    calls, and read a file that has just been hashed, so that it is in the page cache.
 
     Raises:
         RuntimeError: no curl, or an upload was refused.
@@ -55,8 +58,9 @@ def upload_rounds(service: Service, *, fsync: bool) -> Rounds:
     folder.mkdir(exist_ok=True)
     file = _write_file(folder / "gib.bin")
     speeds: dict[str, list[float]] = {"service": [], "bare": []}
+    growth: list[int] = []
     with _bare_server(folder, fsync) as bare_url, _watch(pids) as memory:
-        for number in range(ROUNDS):
+        for number in range(1 + (SYNCED_ROUNDS if fsync else ROUNDS)):
             digest = _refresh(file)
             turns = ("service", "bare") if number % 2 == 0 else ("bare", "service")
             for turn in turns:
@@ -67,8 +71,10 @@ def upload_rounds(service: Service, *, fsync: bool) -> Rounds:
                 os.sync()  # nobody pays for what an earlier turn left to be written back
                 speeds[turn].append(SIZE / _curl(file, url, key))
                 _drop_object(service, digest)  # the bare app keeps nothing either
+            growth.append(memory[1] - memory[0])
+            memory[1] = memory[0]
     file.unlink()
-    return Rounds(speeds["service"], speeds["bare"], memory[1] - memory[0])
+    return Rounds(speeds["service"][1:], speeds["bare"][1:], growth)
 
 
 def _write_file(path: Path) -> Path:
@@ -130,19 +136,10 @@ def _bare_server(folder: Path, fsync: bool) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environ = os.environ | {FOLDER: str(folder), "SPIKEBIT_FSYNC": str(fsync).lower()}
-    command = [sys.executable, "-m", "uvicorn", "benchmarks.bare:app", "--host", "127.0.0.1", "--port", str(port)]
-    command += [
-        "--loop",
-        "uvloop",
-        "--http",
-        "httptools",
-        "--no-access-log",
-        "--log-level",
-        "error",
-        "--lifespan",
-        "off",
-    ]
+    own = {name: value for name, value in os.environ.items() if not name.startswith("SPIKEBIT_")}
+    environ = own | {FOLDER: str(folder), "SPIKEBIT_FSYNC": str(fsync).lower(), "SPIKEBIT_PORT": str(port)}
+    environ |= {"SPIKEBIT_LOG_LEVEL": "error"}
+    command = [sys.executable, "-m", "benchmarks.bare"]
     process = subprocess.Popen(command, cwd=ROOT, env=environ)
     url = f"http://127.0.0.1:{port}"
     try:
