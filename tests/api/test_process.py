@@ -27,6 +27,7 @@ class Running:
     url: str
     key: str
     process: subprocess.Popen[bytes]
+    start_s: float
 
 
 @contextmanager
@@ -41,13 +42,14 @@ def run_api(folder: Path, **settings: str) -> Iterator[Running]:
         **settings,
     }
     command = [sys.executable, "-m", "api"]
+    began = time.monotonic()
     process = subprocess.Popen(command, env=environment, pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     listener.close()
     try:
         with httpx.Client(base_url=url, trust_env=False) as http:
             assert http.get("/livez", timeout=30).status_code == 200  # the socket listens: this waits for the start
-        yield Running(url, key.read_text(), process)
+        yield Running(url, key.read_text(), process, time.monotonic() - began)
     finally:
         process.kill()
         process.wait()
@@ -58,15 +60,22 @@ def test_starts_small_fast_and_ends_in_order(tmp_path: Path) -> None:
     with run_api(tmp_path) as first:  # makes the database
         first.process.send_signal(signal.SIGTERM)
         assert first.process.wait(timeout=10) == 0
-    with run_api(tmp_path) as api:
-        proc = Path(f"/proc/{api.process.pid}")
-        if not proc.exists():
-            pytest.skip("no /proc here: size and time of a start are not measured")
-        rss = next(int(line.split()[1]) for line in (proc / "status").read_text().splitlines() if "VmRSS" in line)
-        ticks = sum(int(field) for field in (proc / "stat").read_text().rsplit(")", 1)[1].split()[11:13])
-    assert rss * 1024 < MUST_RSS_BYTES
-    # Its own CPU time: on an idle core that is the time of the start, and other tests may hold the cores now.
-    assert ticks / os.sysconf("SC_CLK_TCK") < MUST_START_S
+    walls, busy = [], []
+    for _ in range(3):  # the best of three: what the start takes, not what the machine did meanwhile
+        with run_api(tmp_path) as api:
+            proc = Path(f"/proc/{api.process.pid}")
+            if not proc.exists():
+                pytest.skip("no /proc here: size and time of a start are not measured")
+            rss = next(int(line.split()[1]) for line in (proc / "status").read_text().splitlines() if "VmRSS" in line)
+            ticks = sum(int(field) for field in (proc / "stat").read_text().rsplit(")", 1)[1].split()[11:13])
+        assert rss * 1024 < MUST_RSS_BYTES
+        walls.append(api.start_s)
+        busy.append(ticks / os.sysconf("SC_CLK_TCK"))
+        if walls[-1] < MUST_START_S:
+            break
+    # Where others (the other test processes too) hold the cores, its own CPU time is the time on an idle core.
+    crowded = os.getloadavg()[0] > (os.cpu_count() or 1) / 2
+    assert min(busy if crowded else walls) < MUST_START_S, (walls, busy)
 
 
 @pytest.mark.service
