@@ -109,6 +109,7 @@ class SensitivitySection(Spec):
     """Result of ``sensitivity``."""
 
     kind: Literal["sensitivity"] = "sensitivity"
+    basis: Basis = Field(default="estimated", description="Of traces and predicted losses; what was measured says so")
     quantity: Literal["ggn", "hessian"]
     loss: str
     logit_scale: float
@@ -141,6 +142,7 @@ class AllocateSection(Spec):
     """Result of ``allocate``: the plan and the whole front it was taken from."""
 
     kind: Literal["allocate"] = "allocate"
+    basis: Basis = Field(default="estimated", description="Of losses and sizes on the front")
     plan: Plan
     source: Literal["solver", "user"]
     predictor: Literal["trace", "measured", "none"]
@@ -177,6 +179,7 @@ class FinetuneSection(Spec):
     """Result of ``finetune``, with the float network given the same training beside it."""
 
     kind: Literal["finetune"] = "finetune"
+    basis: Basis = Field(default="measured", description="Of losses and accuracies per epoch")
     quantized: TrainingCurve
     control: TrainingCurve | None = None
     control_accuracy: Accuracy | None = Field(default=None, description="Float network, same schedule, test split")
