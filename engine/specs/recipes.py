@@ -28,7 +28,9 @@ RECIPES: dict[str, Recipe] = {
             steps=(
                 EvaluateStep(),
                 SensitivityStep(),
-                AllocateStep(),
+                AllocateStep(
+                    predictor="trace"
+                ),  # what fine-tuning cannot repair; docs/adr/0007-plans-before-fine-tuning.md
                 FinetuneStep(),
                 IntegerizeStep(),
                 EvaluateStep(of="program"),

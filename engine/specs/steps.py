@@ -72,9 +72,9 @@ class FinetuneStep(Spec):
     patience: int | None = Field(default=None, ge=1, description="Early stop after this many epochs without a gain")
     batch_size: int = Field(default=64, ge=1)
     learning_rate: float | None = Field(default=None, gt=0, description="None: by kind and size of network")
-    distillation: float = Field(default=0.5, ge=0, le=1, description="Share of KL to the float network's counts")
+    distillation: float = Field(default=0.9, ge=0, le=1, description="Share of KL to the float network's counts")
     logit_scale: float | None = Field(default=None, gt=0, description="None: chosen on the training split")
-    surrogate: Surrogate = Surrogate(slope=3.1416)
+    surrogate: Surrogate = Surrogate()
     reset_gradient: Literal["through", "detached"] = "through"
     weight_average: float = Field(
         default=0.98, ge=0, lt=1, description="Decay per optimiser step of the averaged weights; 0: none"
