@@ -8,7 +8,7 @@ from datetime import datetime
 from benchmarks.service import Service
 
 REPEATS = 5
-REWARM_S = 8.0  # a child that imports torch beside nothing else is warm well before
+REWARM_S = 6.0  # a child that imports torch beside nothing else is warm well before
 
 
 def start_times(service: Service, ids: dict[str, str], *, repeats: int = REPEATS, pause_s: float = 0.0) -> list[float]:
