@@ -108,14 +108,7 @@ def train(
     optimizer = torch.optim.Adam(leaves.values(), lr=peak_rate, betas=BETAS)
     if state.optimizer:
         optimizer.load_state_dict(state.optimizer)
-    stopped: Literal["schedule", "patience", "time"] = "schedule"
-    while state.epoch < spec.epochs:
-        if spec.patience is not None and state.epoch - state.best_epoch >= spec.patience:
-            stopped = "patience"
-            break
-        if spec.max_seconds is not None and sum(e["seconds"] for e in state.history) >= spec.max_seconds:
-            stopped = "time"
-            break
+    while (stopped := _stopped(state, spec)) is None:
         began = time.perf_counter()
         loss, rate = _one_epoch(network, leaves, state, optimizer, data, spec, seed, peak_rate, logit_scale)
         state.epoch += 1
@@ -152,6 +145,17 @@ def validate(
         loss = finetune_loss(counts, data.y_val, None, logit_scale, 0.0)
         accuracy = (counts.argmax(1) == data.y_val).double().mean()
     return float(accuracy), float(loss)
+
+
+def _stopped(state: TrainingState, spec: FinetuneStep) -> Literal["schedule", "patience", "time"] | None:
+    """Why training ends here; None: it goes on."""
+    if state.epoch >= spec.epochs:
+        return "schedule"
+    if spec.patience is not None and state.epoch - state.best_epoch >= spec.patience:
+        return "patience"
+    if spec.max_seconds is not None and sum(e["seconds"] for e in state.history) >= spec.max_seconds:
+        return "time"
+    return None
 
 
 def _first_state(
