@@ -50,7 +50,9 @@ class NeuronPlan(Spec):
     state_bits: int = Field(
         default=16, ge=4, le=32, description="Width of membrane and current, fraction bits included"
     )
-    fraction_bits: int = Field(default=6, ge=0, le=16)
+    fraction_bits: int = Field(
+        default=3, ge=0, le=16, description="3 leaves a 16-bit state room: float membranes reach hundreds of thresholds"
+    )
     leak: LeakForm = MulShiftLeak()
 
 

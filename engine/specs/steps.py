@@ -68,7 +68,7 @@ class FinetuneStep(Spec):
     """Quantization-aware training in the program's own arithmetic (LSQ; DESIGN 5, QUALITY)."""
 
     kind: Literal["finetune"] = "finetune"
-    epochs: int = Field(default=40, ge=0, le=10_000)
+    epochs: int = Field(default=30, ge=0, le=10_000)
     patience: int | None = Field(default=None, ge=1, description="Early stop after this many epochs without a gain")
     batch_size: int = Field(default=64, ge=1)
     learning_rate: float | None = Field(default=None, gt=0, description="None: by kind and size of network")
