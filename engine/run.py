@@ -62,6 +62,13 @@ def run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | None
     Raises:
         EngineError: the job cannot be carried out; code and detail are for the user.
     """
+    try:
+        return _run(job, inputs, out, events, resume)
+    finally:
+        torch.set_flush_denormal(False)  # a mode of the processor: the caller's floats are not ours to change
+
+
+def _run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | None) -> Outcome:
     began = time.perf_counter()
     if job.dynamics is None:
         raise InvalidSpec("invalid_dynamics", "the job names no dynamics profile", "/dynamics")

@@ -215,3 +215,8 @@ def test_fractions_are_refused_by_name(inputs: Inputs, tmp_path: Path) -> None:
     with pytest.raises(NotRepresentable, match="expected whole numbers as input") as caught:
         go(Inputs(inputs.model, inputs.dataset.with_name("fractions-data.npz")), tmp_path)
     assert caught.value.code == "non_integer_input"
+
+
+def test_the_caller_keeps_its_floating_point_mode(inputs: Inputs, tmp_path: Path) -> None:
+    go(inputs, tmp_path, recipe="evaluate", options={})
+    assert np.float64(5e-324) * 1.0 > 0  # a denormal survives: flushing was for the run alone
