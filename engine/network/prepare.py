@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.kernels.rules import FloatLeak, Leak, NeuronRule, NoLeak
-from engine.network.model import Array, Network, NeuronLayer
+from engine.network.model import Array, Network, NeuronLayer, shrink
 from engine.network.simulate import Prepared, Stage, Synapse, components_of
 from engine.specs.dynamics import Dynamics
 
@@ -46,7 +46,7 @@ def prepare(
 
     stages = []
     for layer in network.layers:
-        gain = make(_shrink(layer.gain))
+        gain = make(shrink(layer.gain))
         synapses = tuple(
             Synapse(
                 connection,
@@ -69,7 +69,7 @@ def prepare(
 
 
 def _rule(dynamics: Dynamics, layer: NeuronLayer, threshold: Tensor | None, make: MakeTensor) -> NeuronRule:
-    drive = None if not np.any(layer.drive) else make(_shrink(layer.drive))
+    drive = None if not np.any(layer.drive) else make(shrink(layer.drive))
     floor = None
     if threshold is not None and dynamics.membrane_floor == "minus_threshold":
         floor = -threshold.detach()
@@ -98,9 +98,4 @@ def _rule(dynamics: Dynamics, layer: NeuronLayer, threshold: Tensor | None, make
 def _float_leak(decay: Array, make: MakeTensor) -> Leak:
     if np.all(decay == 1.0):
         return NoLeak()
-    return FloatLeak(make(_shrink(decay)))
-
-
-def _shrink(array: Array) -> Array:
-    """One number where all are equal: broadcasting a scalar is faster than multiplying by a full array."""
-    return array.ravel()[:1].reshape(()) if array.size and np.all(array == array.ravel()[0]) else array
+    return FloatLeak(make(shrink(decay)))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.kernels.rules import Leak, MulShiftLeak, NeuronRule, NoLeak, ShiftLeak
-from engine.network.model import INPUT, Array, Connection, Network, NeuronLayer, SumPool
+from engine.network.model import INPUT, Array, Connection, Network, NeuronLayer, SumPool, shrink
 from engine.network.simulate import Prepared, Stage, Synapse, components_of
 from engine.program.bounds import FLOAT32_EXACT
 from engine.program.geometry import apply_maps, sum_shape
@@ -90,7 +90,7 @@ def start_training(
             if connection.bias is not None:
                 parameters[f"bias:{connection.name}"] = torch.as_tensor(connection.bias, device=device).clone()
         if layer.threshold is not None:
-            parameters[f"threshold:{layer.name}"] = torch.as_tensor(_shrink(layer.threshold), device=device).clone()
+            parameters[f"threshold:{layer.name}"] = torch.as_tensor(shrink(layer.threshold), device=device).clone()
     form = QuantizedForm(network, plan, input_range, exponents, fixed, frozenset(rows), device)
     return form, {name: value.to(torch.float64) for name, value in parameters.items()}
 
@@ -103,7 +103,7 @@ def prepare_quantized(form: QuantizedForm, parameters: Mapping[str, Tensor]) -> 
         plan = form.neuron_plan(layer.name)
         u = base_scale(form, parameters, layer)
         inner = u * 2.0**-plan.fraction_bits
-        unit = inner * torch.as_tensor(_shrink(layer.gain), device=form.device)
+        unit = inner * torch.as_tensor(shrink(layer.gain), device=form.device)
         synapses, bias = [], torch.zeros((), dtype=torch.float64, device=form.device)
         for connection in form.network.into(layer.name):
             synapses.append(_synapse(form, parameters, connection, layer, u, highest[connection.name]))
@@ -166,7 +166,7 @@ def base_scale(form: QuantizedForm, parameters: Mapping[str, Tensor], layer: Neu
     if threshold is not None:
         plan = form.neuron_plan(layer.name)
         share = HEADROOM * 2.0**plan.fraction_bits / -state_limits(plan.state_bits)[0]
-        least = threshold.detach().abs() * share / torch.as_tensor(_shrink(layer.gain), device=form.device)
+        least = threshold.detach().abs() * share / torch.as_tensor(shrink(layer.gain), device=form.device)
         if least.dim() > 1:
             least = least.flatten(1).amax(1) if u.dim() else least.amax()
         elif u.dim() == 0:
@@ -200,10 +200,10 @@ def _rule(
     low, high = state_limits(plan.state_bits)
 
     def level(values: Array) -> Tensor:
-        return _round_half_up(torch.as_tensor(_shrink(values), device=form.device) / unit)
+        return _round_half_up(torch.as_tensor(shrink(values), device=form.device) / unit)
 
     cuba = layer.kind == "cubalif"
-    drive = torch.as_tensor(_shrink(layer.drive), device=form.device) / unit
+    drive = torch.as_tensor(shrink(layer.drive), device=form.device) / unit
     fire_at = reset_sub = None
     if layer.threshold is not None:
         ratio = parameters[f"threshold:{layer.name}"] / unit
@@ -239,7 +239,7 @@ def _rule(
 
 
 def _leak(decay: Array, plan: NeuronPlan, device: torch.device) -> Leak:
-    entry = leak_entry(_shrink(decay), plan.leak)
+    entry = leak_entry(shrink(decay), plan.leak)
     if entry.values is None:
         return NoLeak()
     values = torch.as_tensor(np.asarray(entry.values), dtype=torch.float64, device=device)
@@ -347,8 +347,3 @@ def _spread(bias: Tensor, connection: Connection) -> Tensor:
 
 def _unscaled(maps: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(replace(m, scale=1.0) if isinstance(m, SumPool) else m for m in maps)
-
-
-def _shrink(array: Array) -> Array:
-    """One number where all are equal."""
-    return array.ravel()[:1].reshape(()) if array.size and np.all(array == array.ravel()[0]) else array

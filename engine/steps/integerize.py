@@ -84,7 +84,9 @@ def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
         ArtifactFile("program-golden", "program/golden.npz", "application/octet-stream"),
     ]
     tuned = tuned_graph(work.graph, with_parameters(work.network, parameters))
-    if tuned is not None:
+    if tuned is None:
+        context.events.log("network.nir is not written: a composed layer has no node of its own to hold its weights")
+    else:
         write_nir(tuned, context.out / "network.nir")
         artifacts.append(ArtifactFile("finetuned-model", "network.nir", "application/x-hdf5"))
     return replace(work, program=program, sections=(*work.sections, section), artifacts=(*work.artifacts, *artifacts))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from engine.network.model import Network
+from engine.network.model import Network, shrink
 from engine.network.prepare import prepare
 from engine.network.simulate import Prepared
 from engine.program.quantized import Parameters, QuantizedForm, prepare_quantized
@@ -60,7 +59,6 @@ def float_parameters(network: Network, dtype: torch.dtype, device: torch.device)
             result[f"bias:{connection.name}"] = torch.as_tensor(connection.bias, dtype=dtype, device=device).clone()
     for layer in network.layers:
         if layer.threshold is not None:
-            same = bool(np.all(layer.threshold == layer.threshold.flat[0]))
-            value = layer.threshold.reshape(-1)[:1].reshape(()) if same else layer.threshold
-            result[f"threshold:{layer.name}"] = torch.as_tensor(value, dtype=dtype, device=device).clone()
+            value = torch.as_tensor(shrink(layer.threshold), dtype=dtype, device=device)
+            result[f"threshold:{layer.name}"] = value.clone()
     return result
