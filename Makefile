@@ -52,7 +52,7 @@ bench: setup ## One benchmark: make bench NAME=quality (api, ...); writes benchm
 
 lock: setup ## Rewrite requirements/lock.txt from lock.in
 	$(BIN)/python -m pip install -q pip-tools
-	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --allow-unsafe --strip-extras \
+	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --allow-unsafe \
 	  -o requirements/lock.txt requirements/lock.in
 
 example-digits: setup ## Train examples/digits/digits.nir again
