@@ -9,7 +9,7 @@ NAME ?=
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test test-slow lint format serve bench lock example-digits clean
+.PHONY: help setup demo test test-slow lint format serve bench lock frameworks example-digits clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,18 @@ serve: setup ## API, workers and a private Redis on loopback; prints READY {url}
 bench: setup ## One benchmark: make bench NAME=quality (api, ...); writes benchmarks/results/NAME.json
 	@$(BIN)/python -m benchmarks $(NAME)
 
+frameworks: .venv-frameworks/.installed .venv-sinabs/.installed ## Two venvs with the SNN frameworks: peers of the benchmarks, makers of fixtures
+
+.venv-frameworks/.installed: requirements/frameworks.txt
+	$(PYTHON) -m venv .venv-frameworks
+	.venv-frameworks/bin/python -m pip install -q $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) --no-deps -r $<
+	@touch $@
+
+.venv-sinabs/.installed: requirements/frameworks-sinabs.txt
+	$(PYTHON) -m venv .venv-sinabs
+	.venv-sinabs/bin/python -m pip install -q $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) --no-deps -r $<
+	@touch $@
+
 lock: setup ## Rewrite requirements/lock.txt from lock.in
 	$(BIN)/python -m pip install -q pip-tools
 	$(BIN)/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --allow-unsafe \
@@ -59,4 +71,4 @@ example-digits: setup ## Train examples/digits/digits.nir again
 	$(BIN)/python -m examples.digits.train
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-frameworks .venv-sinabs out .pytest_cache .mypy_cache .ruff_cache .hypothesis
