@@ -9,7 +9,7 @@ NAME ?=
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test test-slow lint format serve bench lock frameworks example-digits clean
+.PHONY: help setup demo test test-slow lint format serve bench lock frameworks fixtures example-digits clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ frameworks: .venv-frameworks/.installed .venv-sinabs/.installed ## Two venvs wit
 	$(PYTHON) -m venv .venv-sinabs
 	.venv-sinabs/bin/python -m pip install -q $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) --no-deps -r $<
 	@touch $@
+
+fixtures: frameworks ## Make tests/fixtures/networks again, by the frameworks' own code
+	rm -f tests/fixtures/networks/*
+	for net in snntorch; do .venv-frameworks/bin/python -m tests.fixtures.make.$${net}_nets || exit 1; done
 
 lock: setup ## Rewrite requirements/lock.txt from lock.in
 	$(BIN)/python -m pip install -q pip-tools

@@ -14,7 +14,15 @@ from torch import Tensor
 
 from engine.kernels.plain_scan import few_threads, plain_scan
 from engine.kernels.rules import NeuronRule
-from engine.kernels.step import NeuronState, SpikeGradient, needed, spikes_of, start_state, surrogate_of
+from engine.kernels.step import (
+    NeuronState,
+    SpikeGradient,
+    needed,
+    neuron_step,
+    spikes_of,
+    start_state,
+    surrogate_of,
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,8 @@ def neuron_scan(
         raise ValueError(f"recurrent weights need currents [time, batch, neuron], got {tuple(current.shape)}")
     if rule.bias_i is not None:  # once for all steps instead of in each
         current, rule = current + rule.bias_i, replace(rule, bias_i=None)
+    if rule.residue_raises:
+        return _scan_by_steps(current, rule, recurrent, gradient, keep_membrane)
     if gradient is None:
         return ScanResult(*plain_scan(current, rule, recurrent, keep_membrane))
     outputs = _Scan.apply(  # type: ignore[no-untyped-call]
@@ -57,6 +67,19 @@ def neuron_scan(
     )
     spikes, membrane, v, i = outputs
     return ScanResult(spikes, membrane, NeuronState(v, i, spikes[-1]))
+
+
+def _scan_by_steps(
+    current: Tensor, rule: NeuronRule, recurrent: Tensor | None, gradient: SpikeGradient | None, keep_membrane: bool
+) -> ScanResult:
+    """The twin itself, for the one rule that the fast forms lack; autograd differentiates it."""
+    state = start_state(rule, current[0])
+    spikes, membranes = [], []
+    for acc in current.unbind(0):
+        state = neuron_step(rule, state, acc if recurrent is None else torch.addmm(acc, state.n, recurrent.T), gradient)
+        spikes.append(state.n)
+        membranes.append(state.v)
+    return ScanResult(torch.stack(spikes), torch.stack(membranes) if keep_membrane else None, state)
 
 
 @dataclass

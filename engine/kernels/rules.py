@@ -116,7 +116,8 @@ class NeuronRule:
 
     ``leak_i`` is None but for current-based neurons, whose current takes ``bias_i`` each step; ``fire_at`` is None
     for neurons that never spike. ``limit`` is the saturation of membrane and current, None in the float network.
-    ``start`` is the membrane before the first step (None: 0).
+    ``start`` is the membrane before the first step (None: 0). ``residue_raises``: a membrane that ends a step above
+    ``fire_at`` fires in the next one only at ``reset_sub`` more (float networks alone).
     """
 
     leak_v: Leak
@@ -136,6 +137,7 @@ class NeuronRule:
     limit: tuple[float, float] | None = None
     max_spikes: int = 1
     start: Tensor | None = None
+    residue_raises: bool = False
 
     @property
     def resets(self) -> Literal["subtract", "to_value", "none"]:

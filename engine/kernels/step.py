@@ -77,7 +77,10 @@ def neuron_step(rule: NeuronRule, state: NeuronState, acc: Tensor, gradient: Spi
         v = _exact(v * (exact > rule.floor), exact) if v.requires_grad else exact
     if rule.fire_at is None:
         return NeuronState(v, i, state.n)
-    n = count_spikes(rule, v, gradient)
+    tested = v
+    if rule.residue_raises:  # the reset that snnTorch makes before the test and undoes after it; never differentiated
+        tested = v - ((state.v.detach() > rule.fire_at) * needed(rule.reset_sub)).detach()
+    n = count_spikes(rule, tested, gradient)
     if rule.resets != "none" and rule.timing == "same_step":
         v = _reset(rule, v, n if through else n.detach())
         if rule.limit is not None:  # only a reset can leave the range here: what rests on its edge passes

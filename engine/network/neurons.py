@@ -1,7 +1,9 @@
 """From a NIR neuron's differential equation to the factors of one time step (DESIGN 4.2).
 
 With ``k = dt/tau`` and forward Euler a leak is ``v' = (1 − k)·v + k·(v_leak + r·I)``; the exponential form has
-``e^(−k)`` in place of ``1 − k``, and so ``1 − e^(−k)`` in place of ``k``. IF: ``v' = v + dt·r·I`` in both.
+``e^(−k)`` in place of ``1 − k``, and so ``1 − e^(−k)`` in place of ``k``. IF: ``v' = v + dt·r·I`` in both. The
+profile's ``current_gain`` and ``membrane_gain`` replace the input's factor where a framework does not follow the
+equation.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ def _lif_layer(name: str, node: LIF, shape: Shape, dynamics: Dynamics) -> Neuron
         "lif",
         shape,
         decay_v=decay,
-        gain=_positive(name, "r", node.r, shape) * enter,
+        gain=_membrane_gain(name, node.r, shape, enter, dynamics),
         drive=v_leak * enter,
         v_leak=v_leak,
         v_reset=_v_reset(node.v_reset, shape, dynamics),
@@ -89,7 +91,7 @@ def _li_layer(name: str, node: LI, shape: Shape, dynamics: Dynamics) -> NeuronLa
         "li",
         shape,
         decay_v=decay,
-        gain=_positive(name, "r", node.r, shape) * enter,
+        gain=_membrane_gain(name, node.r, shape, enter, dynamics),
         drive=v_leak * enter,
         v_leak=v_leak,
         v_reset=_full(0.0, shape),
@@ -106,7 +108,8 @@ def _cubalif_layer(name: str, node: CubaLIF, shape: Shape, dynamics: Dynamics) -
         "cubalif",
         shape,
         decay_v=decay_v,
-        gain=(w_in * enter_i) * (_positive(name, "r", node.r, shape) * enter_v),
+        gain=_CURRENT_GAIN[dynamics.current_gain](w_in, decay_i, enter_i)
+        * _membrane_gain(name, node.r, shape, enter_v, dynamics),
         drive=v_leak * enter_v,
         v_leak=v_leak,
         v_reset=_v_reset(node.v_reset, shape, dynamics),
@@ -121,6 +124,19 @@ _LAYERS: dict[type[Neuron], Callable[[str, Any, Shape, Dynamics], NeuronLayer]] 
     LI: _li_layer,
     CubaLIF: _cubalif_layer,
 }
+
+
+_CURRENT_GAIN: dict[str, Callable[[Array, Array, Array], Array]] = {
+    "ode": lambda w_in, decay, enter: w_in * enter,
+    "jump": lambda w_in, decay, enter: w_in,
+    "decayed_jump": lambda w_in, decay, enter: w_in * decay,
+}
+
+
+def _membrane_gain(name: str, r: Any, shape: Shape, enter: Array, dynamics: Dynamics) -> Array:
+    """What an input of 1 adds to a leaky membrane in one step."""
+    resistance = _positive(name, "r", r, shape)
+    return resistance * enter if dynamics.membrane_gain == "ode" else _full(1.0, shape)
 
 
 def _leak(name: str, field: str, tau: Any, shape: Shape, dynamics: Dynamics) -> tuple[Array, Array]:

@@ -92,6 +92,7 @@ def _rule(dynamics: Dynamics, layer: NeuronLayer, threshold: Tensor | None, make
         floor=floor,
         max_spikes=dynamics.max_spikes or 1,
         start=start,
+        residue_raises=threshold is not None and dynamics.residue == "raises_threshold",
     )
 
 

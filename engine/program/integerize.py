@@ -20,7 +20,7 @@ from engine.network.model import Array, Map, Network, NeuronLayer, SumPool
 from engine.network.model import Connection as FloatConnection
 from engine.program.geometry import apply_maps, sum_shape
 from engine.program.program import Connection, InputFormat, IntArray, IntegerProgram, Layer, Leak
-from engine.program.rounding import integer_level, integer_thresholds, leak_entry
+from engine.program.rounding import check_profile, integer_level, integer_thresholds, leak_entry
 from engine.specs.dynamics import Dynamics
 from engine.specs.plan import LeakForm, NeuronPlan, Plan
 
@@ -138,6 +138,7 @@ def integerize(
     Raises:
         NotRepresentable: something cannot be written in integers; the message names the node.
     """
+    check_profile(network.dynamics)
     layers = tuple(
         integer_layer(
             layer,

@@ -22,7 +22,7 @@ from engine.program.bounds import FLOAT32_EXACT
 from engine.program.geometry import apply_maps, sum_shape
 from engine.program.integerize import IntegerWeights, integerize, pool_factor
 from engine.program.program import MAX_EXPONENT, IntArray, IntegerProgram, state_limits
-from engine.program.rounding import leak_entry
+from engine.program.rounding import check_profile, leak_entry
 from engine.quantizers.form import level_range, scale_axis
 from engine.quantizers.mse import mse_scale
 from engine.quantizers.registry import quantizer
@@ -64,8 +64,9 @@ def start_training(
     scale wants, and u is then the geometric mean of what they ask for.
 
     Raises:
-        NotRepresentable: a pool's factor is not positive.
+        NotRepresentable: a pool's factor is not positive, or the profile is none that the program knows.
     """
+    check_profile(network.dynamics)
     device = torch.device(device)
     exponents: dict[str, IntArray] = {}
     fixed: dict[str, float] = {}

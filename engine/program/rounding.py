@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import NotRepresentable
 from engine.program.program import MAX_EXPONENT, IntArray, Leak
+from engine.specs.dynamics import Dynamics
 from engine.specs.plan import LeakForm, NoLeak, ShiftLeak
 
 Array = NDArray[np.float64]
@@ -39,6 +40,20 @@ def integer_thresholds(theta: ArrayLike, unit: ArrayLike, test: Literal["gt", "g
     ratio = np.asarray(theta, dtype=np.float64) / np.asarray(unit, dtype=np.float64)
     fire_at = np.floor(ratio) + 1 if test == "gt" else np.ceil(ratio)
     return _to_int64(fire_at, "a threshold"), _to_int64(np.floor(ratio + 0.5), "a threshold")
+
+
+def check_profile(dynamics: Dynamics) -> None:
+    """Refuse what the integer program's step (DESIGN 5) does not know.
+
+    Raises:
+        NotRepresentable: ``dynamics_not_representable``, naming the profile's field.
+    """
+    if dynamics.residue != "fires":
+        detail = (
+            f"dynamics field 'residue': the integer program knows 'fires' alone, found {dynamics.residue!r}; train "
+            "with a delayed reset, or set residue=fires where no membrane stays above its threshold"
+        )
+        raise NotRepresentable("dynamics_not_representable", detail, "residue")
 
 
 def integer_level(value: ArrayLike, unit: ArrayLike) -> IntArray:

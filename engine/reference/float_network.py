@@ -26,11 +26,15 @@ class State:
 
 @dataclass(frozen=True)
 class FloatRun:
-    """``counts`` is the readout ``[batch, outputs]``; ``spikes`` per recorded layer ``[time, batch, neuron...]``."""
+    """``counts`` is the readout ``[batch, outputs]``; the rest per recorded layer ``[time, batch, neuron...]``.
+
+    ``membranes`` are taken at the end of a step, after its reset.
+    """
 
     counts: Array
     spikes: dict[str, Array]
     states: dict[str, State]
+    membranes: dict[str, Array]
 
 
 def simulate_floats(network: Network, x: NDArray[np.generic], record: Iterable[str] = ()) -> FloatRun:
@@ -39,16 +43,17 @@ def simulate_floats(network: Network, x: NDArray[np.generic], record: Iterable[s
     Args:
         network: the discrete network.
         x: frames ``[time, batch, *input_shape]``.
-        record: names of layers whose spikes are kept; ``"*"`` keeps all.
+        record: names of layers whose spikes and membranes are kept; ``"*"`` keeps all.
 
     Returns:
-        Readout, recorded spikes and final states. A membrane readout takes the membrane at the end of a step,
-        after the reset.
+        Readout, recorded spikes and membranes, and final states. A membrane readout takes the membrane at the end of a
+        step, after the reset.
     """
     wanted = set(record)
     batch = x.shape[1]
     states = {layer.name: _start(layer, network.dynamics, batch) for layer in network.layers}
     kept: dict[str, list[Array]] = {n.name: [] for n in network.layers if "*" in wanted or n.name in wanted}
+    membranes: dict[str, list[Array]] = {name: [] for name in kept}
     readout: list[Array] = []
     for frame in x:
         old = {name: state.spikes for name, state in states.items()}
@@ -60,10 +65,15 @@ def simulate_floats(network: Network, x: NDArray[np.generic], record: Iterable[s
             new[layer.name] = step_neurons(layer, network.dynamics, states[layer.name], total)
             if layer.name in kept:
                 kept[layer.name].append(new[layer.name])
+                membranes[layer.name].append(states[layer.name].v.copy())
         last = states[network.output]
         readout.append(new[network.output] if network.dynamics.readout == "spike_count" else last.v.copy())
     counts = _READOUT[network.dynamics.readout](np.stack(readout)).reshape(batch, -1)
-    return FloatRun(counts, {name: np.stack(spikes) for name, spikes in kept.items()}, states)
+    return FloatRun(counts, _stack(kept), states, _stack(membranes))
+
+
+def _stack(parts: dict[str, list[Array]]) -> dict[str, Array]:
+    return {name: np.stack(steps) for name, steps in parts.items()}
 
 
 _READOUT: dict[str, Callable[[Array], Array]] = {
@@ -78,7 +88,7 @@ def step_neurons(layer: NeuronLayer, dynamics: Dynamics, state: State, total: Ar
     """One step of one layer, in the order of DESIGN 5; changes ``state`` and returns the spikes."""
     fired = state.spikes > 0
     theta = np.zeros(layer.shape) if layer.threshold is None else layer.threshold
-    v = state.v
+    v = before = state.v
     if dynamics.reset_order == "before_leak":
         v = _reset(layer, dynamics, v, state.spikes)
     enters = layer.gain * total
@@ -97,7 +107,8 @@ def step_neurons(layer: NeuronLayer, dynamics: Dynamics, state: State, total: Ar
         return np.zeros_like(v)
     if dynamics.membrane_floor != "none":
         v = np.maximum(v, -theta if dynamics.membrane_floor == "minus_threshold" else dynamics.membrane_floor)
-    spikes = (v > theta if dynamics.spike_test == "gt" else v >= theta).astype(np.float64)
+    tested = v - theta * (before > theta) if dynamics.residue == "raises_threshold" else v
+    spikes = (tested > theta if dynamics.spike_test == "gt" else tested >= theta).astype(np.float64)
     if dynamics.spikes_per_step == "many" and dynamics.max_spikes is not None:
         spikes *= np.minimum(1 + np.floor((v - theta) / theta), dynamics.max_spikes)
     if dynamics.reset_timing == "same_step":

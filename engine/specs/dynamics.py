@@ -1,7 +1,7 @@
 """The dynamics profile: what a NIR file does not say and accuracy depends on (DESIGN 4).
 
 A profile is either explicit, field by field, or a preset with overrides. Presets fix every field; their sources are
-the frameworks' own update equations, listed in docs/dynamics.md.
+the frameworks' own update equations, on one page each in docs/dynamics/.
 """
 
 from __future__ import annotations
@@ -27,9 +27,22 @@ class Dynamics(Spec):
     )
     drop_reset_input: bool = Field(default=False, description="The input of the reset step is lost")
     current: Literal["new", "old"] = Field(default="new", description="CubaLIF: the current that the membrane sees")
+    current_gain: Literal["ode", "jump", "decayed_jump"] = Field(
+        default="ode",
+        description="What an input of 1 adds to the current: w_in·(1 − decay), w_in, or w_in·decay",
+    )
+    membrane_gain: Literal["ode", "direct"] = Field(
+        default="ode",
+        description="What an input of 1 adds to a leaky membrane: r·(1 − decay), or 1 with the file's r unused",
+    )
     spike_test: Literal["gt", "ge"]
     spikes_per_step: Literal["one", "many"] = "one"
     max_spikes: int | None = Field(default=None, ge=1, le=65535, description="For many: the most spikes in one step")
+    residue: Literal["fires", "raises_threshold"] = Field(
+        default="fires",
+        description="For subtract in the same step: what a membrane that its reset left above threshold does next; "
+        "raises_threshold: in that step it fires only above θ more (snnTorch with reset_delay=False)",
+    )
     start: Literal["zero", "v_reset", "v_leak"] = "zero"
     v_reset: float | None = Field(default=None, description="None: the file's, absent there: 0")
     membrane_floor: float | Literal["minus_threshold", "none"] = "none"
@@ -46,6 +59,10 @@ class Dynamics(Spec):
             raise ValueError("max_spikes belongs to spikes_per_step=many, and is needed there")
         if self.spikes_per_step == "many" and self.reset == "to_value":
             raise ValueError("several spikes a step with a reset to a value are not defined (DESIGN 5)")
+        if self.residue != "fires" and (
+            self.reset != "subtract" or self.reset_timing != "same_step" or self.spikes_per_step != "one"
+        ):
+            raise ValueError("residue belongs to a subtraction in the same step and one spike a step")
         if self.drop_reset_input and self.reset_timing == "same_step":
             raise ValueError("drop_reset_input belongs to reset_timing=next_step")
         return self
@@ -59,34 +76,31 @@ _NIR_PAPER = Dynamics(
     spike_test="gt",
 )
 
-PRESETS: dict[str, Dynamics] = {
-    "nir-paper": _NIR_PAPER,
-    "snntorch-leaky": _NIR_PAPER.model_copy(update={"reset_timing": "next_step", "reset_order": "after_leak"}),
-    "snntorch-synaptic-zero": _NIR_PAPER.model_copy(
-        update={
-            "reset": "to_value",
-            "reset_timing": "next_step",
-            "reset_order": "after_leak",
-            "drop_reset_input": True,
-            "v_reset": 0.0,
-        }
-    ),
-    "norse": _NIR_PAPER.model_copy(update={"dt_s": 1e-6, "reset": "to_value", "current": "old"}),
-    "spikingjelly": _NIR_PAPER.model_copy(update={"reset": "to_value", "spike_test": "ge", "start": "v_reset"}),
-    "sinabs": _NIR_PAPER.model_copy(
-        update={
-            "dt_s": 1.0,
-            "spike_test": "ge",
-            "spikes_per_step": "many",
-            "max_spikes": 65535,
-            "membrane_floor": -1.0,
-        }
-    ),
-    "rockpool": _NIR_PAPER.model_copy(
-        update={"dt_s": 1e-3, "integrator": "exponential", "spikes_per_step": "many", "max_spikes": 31}
-    ),
-    "lava": _NIR_PAPER.model_copy(update={"reset": "to_value", "v_reset": 0.0}),
+_ZERO: dict[str, Any] = {"reset": "to_value", "v_reset": 0.0}
+_NEXT_STEP: dict[str, Any] = {"reset_timing": "next_step", "reset_order": "after_leak"}
+_MANY: dict[str, Any] = {"spikes_per_step": "many", "max_spikes": 65535}
+
+_FIELDS: dict[str, dict[str, Any]] = {
+    "nir-paper": {},
+    "snntorch-leaky": _NEXT_STEP,
+    "snntorch-leaky-zero": _NEXT_STEP | _ZERO,
+    "snntorch-synaptic-zero": _NEXT_STEP | _ZERO | {"drop_reset_input": True},
+    "snntorch-none": {"reset": "none"},
+    "snntorch-undelayed": {"residue": "raises_threshold"},
+    "norse": {"dt_s": 1e-6, "reset": "to_value", "current_gain": "jump", "start": "v_leak"},
+    "spikingjelly": {"reset": "to_value", "spike_test": "ge", "start": "v_reset"},
+    "sinabs": _MANY | {"dt_s": 1.0, "integrator": "exponential", "spike_test": "ge", "membrane_floor": -1.0},
+    "rockpool": _MANY
+    | {
+        "dt_s": 1e-3,
+        "integrator": "exponential",
+        "spike_test": "ge",
+        "current_gain": "decayed_jump",
+        "membrane_gain": "direct",
+    },
+    "lava": _ZERO,
 }
+PRESETS: dict[str, Dynamics] = {name: _NIR_PAPER.model_copy(update=fields) for name, fields in _FIELDS.items()}
 
 
 class DynamicsRequest(Spec):
@@ -125,4 +139,11 @@ def resolve_dynamics(request: DynamicsRequest) -> Dynamics:
         fields["reset_order"] = "after_leak"
     if fields.get("reset_timing") == "same_step" and "drop_reset_input" not in request.set:
         fields["drop_reset_input"] = False
+    plain = [fields.get(name) for name in ("reset", "reset_timing", "spikes_per_step")] != [
+        "subtract",
+        "same_step",
+        "one",
+    ]
+    if plain and "residue" not in request.set:
+        fields["residue"] = "fires"
     return Dynamics.model_validate(fields)

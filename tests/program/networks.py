@@ -11,6 +11,8 @@ from engine.network.model import INPUT, Connection, Flatten, Network, NeuronLaye
 from engine.specs.dynamics import PRESETS
 from engine.specs.plan import NeuronPlan, Plan, WeightPlan
 
+PROGRAMMABLE = tuple(name for name in sorted(PRESETS) if PRESETS[name].residue == "fires")
+
 
 def recurrent(preset: str = "nir-paper", kind: str = "cubalif", gain: float = 0.5, **dynamics: Any) -> Network:
     """12 inputs, 9 recurrent neurons, 4 outputs, biases everywhere."""

@@ -45,7 +45,7 @@ def _at_16_bits(network: Network, **neuron: Any) -> tuple[IntegerProgram, Networ
         ("norse", {}),
         ("spikingjelly", {"start": "v_leak"}),
         ("sinabs", {"membrane_floor": "minus_threshold", "max_spikes": 2}),
-        ("rockpool", {}),
+        ("rockpool", {"max_spikes": 31}),
     ],
 )
 @pytest.mark.parametrize("make", [recurrent, convolutional])

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
+from engine.errors import NotRepresentable
 from engine.network.model import Network
 from engine.network.simulate import run
 from engine.program.quantized import prepare_quantized, start_training, to_program
 from engine.program.simulate import simulate_program
-from engine.specs.dynamics import PRESETS
 from engine.specs.steps import Surrogate
-from tests.program.networks import convolutional, plan_of, recurrent
+from tests.program.networks import PROGRAMMABLE, convolutional, plan_of, recurrent
 
 CASES: list[tuple[Network, dict[str, Any]]] = [
-    *[(recurrent(preset, kind), {}) for preset in sorted(PRESETS) for kind in ("lif", "cubalif")],
-    *[(convolutional(preset), {}) for preset in sorted(PRESETS)],
+    *[(recurrent(preset, kind), {}) for preset in PROGRAMMABLE for kind in ("lif", "cubalif")],
+    *[(convolutional(preset), {}) for preset in PROGRAMMABLE],
     (recurrent(gain=0.3), {"granularity": "layer", "bits": 2}),
     (recurrent(), {"state_bits": 8, "fraction_bits": 2}),
     (recurrent(readout="membrane_sum"), {"bits": 3}),
@@ -41,6 +41,12 @@ def test_training_form_equals_program(network: Network, options: dict[str, Any])
     for name, spikes in program.spikes.items():
         assert torch.equal(trained.spikes[name], spikes)
         assert torch.equal(trained.states[name].v, program.states[name].v)
+
+
+def test_a_profile_that_the_program_lacks_is_refused() -> None:
+    network = recurrent("snntorch-undelayed")
+    with pytest.raises(NotRepresentable, match=r"'residue'.*found 'raises_threshold'"):
+        start_training(network, plan_of(network), (0, 1))
 
 
 def test_every_parameter_gets_a_gradient() -> None:
