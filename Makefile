@@ -64,7 +64,8 @@ frameworks: .venv-frameworks/.installed .venv-sinabs/.installed ## Two venvs wit
 
 fixtures: frameworks ## Make tests/fixtures/networks again, by the frameworks' own code
 	rm -f tests/fixtures/networks/*
-	for net in snntorch; do .venv-frameworks/bin/python -m tests.fixtures.make.$${net}_nets || exit 1; done
+	for net in snntorch norse spikingjelly; do .venv-frameworks/bin/python -W ignore -m tests.fixtures.make.$${net}_nets || exit 1; done
+	for net in sinabs rockpool; do .venv-sinabs/bin/python -W ignore -m tests.fixtures.make.$${net}_nets || exit 1; done
 
 lock: setup ## Rewrite requirements/lock.txt from lock.in
 	$(BIN)/python -m pip install -q pip-tools
