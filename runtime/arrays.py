@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bits import unpack_bits
+from runtime.bits import packed_bytes, unpack_bits
 from runtime.errors import ProgramError
 from runtime.fields import Fields
 from runtime.program import IntArray
@@ -27,10 +27,10 @@ class Arrays:
         for entry in entries:
             key = ((entry.choice("of", "layer", "connection"), entry.integer("index", 0)), entry.text("role"))
             count, width = entry.integer("count", 1), entry.integer("width", 1, 32)
-            encoding = entry.choice("encoding", "unsigned", "signed", "plus_minus_one")
+            encoding = entry.choice("encoding", "unsigned", "signed", "plus_minus_one", "ternary")
             start, size = entry.integer("offset", 0), entry.integer("bytes", 1)
             entry.done()
-            if start != offset or size != -(-count * width // 8) or start + size > len(payload):
+            if start != offset or size != packed_bytes(count, width, encoding) or start + size > len(payload):
                 raise ProgramError(f"{entry.where}: expected bytes from {offset} on, within {len(payload)}")
             if key in self.left:
                 raise ProgramError(f"{entry.where}: a second {key[1]!r} of {key[0][0]} {key[0][1]}")
@@ -57,9 +57,12 @@ class Arrays:
         flat = self.left.pop((owner, "weight"), None)
         if flat is None or flat.size != prod(shape):
             raise ProgramError(f"{where}: expected {prod(shape)} weights, found {0 if flat is None else flat.size}")
-        expected = (bits, "plus_minus_one" if bits == 1 else "signed")
-        if self.widths[owner, "weight"] != expected:
-            raise ProgramError(f"{where}: expected weights as {expected}, found {self.widths[owner, 'weight']}")
+        width, encoding = self.widths[owner, "weight"]
+        expected = {1: ("plus_minus_one",), 2: ("signed", "ternary")}.get(bits, ("signed",))
+        if width != bits or encoding not in expected:
+            raise ProgramError(
+                f"{where}: expected weights of {bits} bits as {' or '.join(expected)}, found {width} as {encoding}"
+            )
         return flat.reshape(shape)
 
     def floats(self, text: str, shape: tuple[int, ...], where: str) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from runtime.program import INPUT, Connection, IntArray, Layer, Map, Program, Su
 
 EXACT = 1 << 53
 INNER = 1 << 52
+MAX_DELAY = 65535  # steps
 
 
 def check_program(program: Program) -> None:
@@ -36,9 +37,9 @@ def _check_layer(layer: Layer) -> None:
     many, fires = layer.max_spikes > 1, layer.fire_at is not None
     late = layer.reset_timing == "next_step"
     rules = (
-        ((layer.kind == "cubalif") == (layer.leak_i is not None), "cubalif alone has leak_i"),
+        ((layer.kind in ("cubalif", "cubali")) == (layer.leak_i is not None), "cubalif and cubali alone have leak_i"),
         (layer.leak_i is not None or layer.bias_i is None, "bias_i needs a current"),
-        (fires == (layer.kind != "li"), "li alone has no fire_at"),
+        (fires == (layer.kind not in ("li", "cubali")), "li and cubali alone have no fire_at"),
         (fires or (layer.reset == "none" and not many), "a layer that never spikes has no reset"),
         (not (many and layer.reset == "to_value"), "several spikes exclude reset to_value"),
         (late == (layer.reset_order is not None), "reset_order belongs to next_step"),
@@ -73,7 +74,9 @@ def _check_connection(program: Program, connection: Connection, names: list[str]
             raise ProgramError(f"connection {name!r}: its source must run before its target, or be delayed")
     if shape != connection.source_shape:
         raise ProgramError(f"connection {name!r}: expected source_shape {shape}, found {connection.source_shape}")
-    if connection.delayed:
+    if connection.delay is not None and not 0 <= connection.delay.min() <= connection.delay.max() <= MAX_DELAY:
+        raise ProgramError(f"connection {name!r}: delays must be within 0 to {MAX_DELAY} steps")
+    if connection.delayed or connection.delay is not None:
         lo, hi = min(lo, 0), max(hi, 0)
     for part in connection.before:
         shape = _mapped(shape, part, name)
@@ -146,7 +149,7 @@ def _summed(connection: Connection, shape: tuple[int, ...]) -> tuple[int, ...]:
         if shape != weight[1:]:
             raise ProgramError(f"connection {connection.name!r}: weights {weight} do not fit input {shape}")
         return weight[:1]
-    if len(shape) != 3 or shape[0] != weight[1] * groups or weight[0] % groups:
+    if len(shape) != len(weight) - 1 or shape[0] != weight[1] * groups or weight[0] % groups:
         raise ProgramError(f"connection {connection.name!r}: kernel {weight} does not fit input {shape}")
     sizes = tuple(
         (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1

@@ -3,21 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.errors import ProgramError
+
+LARGEST = 2.0**62  # far outside every declared range: clamping follows
 IntArray = NDArray[np.int64]
 INPUT = "@input"
 
 
 @dataclass(frozen=True)
 class InputFormat:
-    """Shape of one time step, and the range that values are clamped to."""
+    """Shape of one time step, and the range that values are clamped to.
+
+    ``scale``: what one integer step of an analogue input is worth; None: inputs are whole numbers by themselves.
+    """
 
     shape: tuple[int, ...]
     lo: int
     hi: int
+    scale: np.float32 | None = None
+
+    def integers(self, x: NDArray[Any]) -> IntArray:
+        """Analogue values as this program's integers, ``floor(x / scale + 1/2)``; not clamped yet.
+
+        Raises:
+            ProgramError: values that are not finite, or fractions for a program without a scale.
+
+        Example:
+            >>> InputFormat((1,), -4, 3, np.float32(0.25)).integers(np.array([0.3, -9.0])).tolist()
+            [1, -36]
+        """
+        x = np.asarray(x)
+        if x.dtype.kind in "biu" and self.scale is None:
+            return x.astype(np.int64)
+        wide = x.astype(np.float64)
+        if not np.isfinite(wide).all():
+            raise ProgramError("input holds values that are not finite")
+        steps = np.floor(wide / (1.0 if self.scale is None else float(self.scale)) + 0.5)
+        if self.scale is None and not np.array_equal(steps, wide):
+            raise ProgramError("input holds fractions, the program takes whole numbers")
+        return np.clip(steps, -LARGEST, LARGEST).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -86,7 +115,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class Connection:
-    """Weights into one layer; ``exponent`` has one value or one per output row or channel."""
+    """Weights into one layer; ``exponent`` has one value or one per output row or channel.
+
+    ``delay`` (full ``source_shape``, or None) holds whole steps on top of ``delayed``. Strides, paddings and dilations
+    have one entry for ``conv1d``, else two.
+    """
 
     name: str
     source: str
@@ -100,9 +133,10 @@ class Connection:
     before: tuple[Map, ...]
     after: tuple[Map, ...]
     delayed: bool
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
+    delay: IntArray | None
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
     groups: int
     values: tuple[int, int]  # declared range of what is multiplied
     accumulator: int  # declared bound of every sum

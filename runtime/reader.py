@@ -11,13 +11,15 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from runtime.arrays import Arrays
 from runtime.check import check_program
 from runtime.errors import ProgramError
 from runtime.fields import Fields
 from runtime.program import Connection, Flatten, InputFormat, IntArray, Layer, Leak, Map, Program, SumPool
 
-FORMAT, VERSION = "spikebit-program", 1
+FORMAT, VERSIONS = "spikebit-program", (1, 2)
 UNSEALED = "0" * 64
 LARGEST_SIZE = 1 << 26  # neurons of a layer: its arrays are held in int64
 
@@ -58,8 +60,9 @@ def load_manifest(data: bytes) -> dict[str, Any]:
         raise ProgramError(f"manifest.json is not JSON: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ProgramError(f"manifest.json is not of format {FORMAT!r}")
-    if manifest.get("version") != VERSION:
-        raise ProgramError(f"manifest.json has version {manifest.get('version')!r}; this reader knows {VERSION}")
+    version = manifest.get("version")
+    if isinstance(version, bool) or version not in VERSIONS:
+        raise ProgramError(f"manifest.json has version {version!r}; this reader knows 1 and 2")
     digests = manifest.get("digests")
     if not isinstance(digests, dict) or not isinstance(digests.get("manifest"), str):
         raise ProgramError("manifest.json: field 'digests' is missing or incomplete")
@@ -79,13 +82,13 @@ def parse_program(manifest: dict[str, Any], payload: bytes) -> Program:
     """
     fields = Fields(manifest, "manifest")
     fields.choice("format", FORMAT)
-    fields.integer("version", VERSION, VERSION)
+    version = fields.integer("version", min(VERSIONS), max(VERSIONS))
     arrays = Arrays(fields.objects("arrays"), payload)
     layers = tuple(_layer(entry, index, arrays) for index, entry in enumerate(fields.objects("layers")))
     connections = tuple(_connection(entry, index, arrays) for index, entry in enumerate(fields.objects("connections")))
     arrays.done()
     program = Program(
-        input=_input(fields.inside("input")),
+        input=_input(fields.inside("input"), version, arrays),
         layers=layers,
         connections=connections,
         output=fields.text("output"),
@@ -100,8 +103,14 @@ def parse_program(manifest: dict[str, Any], payload: bytes) -> Program:
     return program
 
 
-def _input(fields: Fields) -> InputFormat:
-    made = InputFormat(_shape(fields, "shape"), fields.integer("lo"), fields.integer("hi"))
+def _input(fields: Fields, version: int, arrays: Arrays) -> InputFormat:
+    scale = None if version == 1 else fields.take("scale")
+    if scale is not None:
+        text = Fields({"scale": scale}, fields.where).text("scale")
+        scale = arrays.floats(text, (1,), f"{fields.where}.scale")[0]
+        if not np.isfinite(scale) or scale <= 0:
+            raise ProgramError(f"{fields.where}.scale: expected a positive number, found {scale}")
+    made = InputFormat(_shape(fields, "shape"), fields.integer("lo"), fields.integer("hi"), scale)
     fields.done()
     return made
 
@@ -116,7 +125,7 @@ def _layer(fields: Fields, index: int, arrays: Arrays) -> Layer:
     leak_i, bounds = fields.take("leak_i"), fields.inside("bounds")
     made = Layer(
         name=fields.text("name"),
-        kind=fields.choice("kind", "if", "lif", "cubalif", "li"),
+        kind=fields.choice("kind", "if", "lif", "cubalif", "li", "cubali"),
         shape=shape,
         state_bits=fields.integer("state_bits", 2, 32),
         fraction_bits=fields.integer("fraction_bits", 0, 16),
@@ -163,13 +172,15 @@ def _leak(fields: Fields, values: IntArray | None) -> Leak:
 
 def _connection(fields: Fields, index: int, arrays: Arrays) -> Connection:
     here = ("connection", index)
-    kind = fields.choice("kind", "linear", "conv2d", "identity")
+    kind = fields.choice("kind", "linear", "conv1d", "conv2d", "identity")
+    axes = 1 if kind == "conv1d" else 2
+    source_shape = _shape(fields, "source_shape")
     bits = fields.integer("bits", 0, 16)
     shape = fields.take("weight_shape")
     weight = None
     if kind != "identity":
         sizes = Fields({"weight_shape": shape}, fields.where).integers(
-            "weight_shape", 1, LARGEST_SIZE, 2 if kind == "linear" else 4
+            "weight_shape", 1, LARGEST_SIZE, {"linear": 2, "conv1d": 3, "conv2d": 4}[kind]
         )
         weight = arrays.take_weights(here, sizes, bits, fields.where)
     elif shape is not None or bits != 0:
@@ -180,7 +191,7 @@ def _connection(fields: Fields, index: int, arrays: Arrays) -> Connection:
         source=fields.text("source"),
         target=fields.text("target"),
         kind=kind,
-        source_shape=_shape(fields, "source_shape"),
+        source_shape=source_shape,
         target_shape=_shape(fields, "target_shape"),
         bits=bits,
         weight=weight,
@@ -188,9 +199,10 @@ def _connection(fields: Fields, index: int, arrays: Arrays) -> Connection:
         before=tuple(_map(entry) for entry in fields.objects("before")),
         after=tuple(_map(entry) for entry in fields.objects("after")),
         delayed=fields.flag("delayed"),
-        stride=_pair(fields, "stride", 1),
-        padding=_pair(fields, "padding", 0),
-        dilation=_pair(fields, "dilation", 1),
+        delay=arrays.take(here, "delay", source_shape),
+        stride=fields.integers("stride", 1, LARGEST_SIZE, axes),
+        padding=fields.integers("padding", 0, LARGEST_SIZE, axes),
+        dilation=fields.integers("dilation", 1, LARGEST_SIZE, axes),
         groups=fields.integer("groups", 1, LARGEST_SIZE),
         values=(bounds.integer("lo"), bounds.integer("hi")),
         accumulator=bounds.integer("accumulator", 0),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import ProgramError
-from runtime.program import INPUT, IntArray, Layer, Program
+from runtime.program import INPUT, Connection, IntArray, Layer, Program
 from runtime.step import State, start_state, step
 from runtime.sums import synaptic_sum
 
@@ -30,13 +30,15 @@ class Trace:
 
     ``counts`` int64 ``[sample, output]``: spikes over all steps, or the membrane readout in state units. ``spikes``
     (empty unless recorded): per layer uint8 or uint16 ``[sample, time, neuron...]``. ``states``: after the last step.
-    ``clamped``: input values that were outside the declared range.
+    ``clamped``: input values that were outside the declared range. ``saturated``: per layer, how often a membrane or
+    current left the state's range and was limited (points 2, 4 and 7).
     """
 
     counts: IntArray
     spikes: dict[str, NDArray[Any]]
     states: dict[str, State]
     clamped: int
+    saturated: dict[str, int]
 
 
 def run(program: Program, x: NDArray[Any], record: bool = True) -> Trace:
@@ -44,7 +46,8 @@ def run(program: Program, x: NDArray[Any], record: bool = True) -> Trace:
 
     Args:
         program: from :func:`runtime.read_program`.
-        x: integers ``[sample, time, *input_shape]``, any integer dtype; clamped to the program's input range.
+        x: integers ``[sample, time, *input_shape]``, any integer dtype; clamped to the program's input range. Analogue
+            values become integers by ``program.input.integers`` first.
         record: keep the spikes of every layer and step.
 
     Raises:
@@ -64,6 +67,7 @@ def run(program: Program, x: NDArray[Any], record: bool = True) -> Trace:
         spikes={name: np.concatenate([part.spikes[name] for part in parts]) for name in names if record},
         states={name: _joined([part.states[name] for part in parts]) for name in names},
         clamped=sum(part.clamped for part in parts),
+        saturated={name: sum(part.saturated[name] for part in parts) for name in names},
     )
 
 
@@ -73,17 +77,19 @@ def _run_chunk(program: Program, x: NDArray[Any], record: bool) -> Trace:
     clamped = int(np.count_nonzero(inside != wide))
     seen: dict[str, NDArray[Any]] = {INPUT: np.swapaxes(inside, 0, 1)}  # [time, sample, ...]
     states: dict[str, State] = {}
+    lost: dict[str, int] = {}
     counts: IntArray | None = None
     for block in _blocks(program):
-        for layer, spikes, state, read in _run_block(program, block, seen):
-            seen[layer.name] = spikes
-            states[layer.name] = state
+        for layer, done in zip(block, _run_block(program, block, seen), strict=True):
+            seen[layer.name] = done.spikes
+            states[layer.name] = done.state
+            lost[layer.name] = done.saturated
             if layer.name == program.output:
-                counts = read.reshape(len(x), -1)  # [sample, output]
+                counts = done.read.reshape(len(x), -1)  # [sample, output]
     if counts is None:
         raise ProgramError(f"the program has no output layer {program.output!r}")
     spikes_by_layer = {la.name: np.swapaxes(seen[la.name], 0, 1) for la in program.layers if record}
-    return Trace(counts, spikes_by_layer, states, clamped)
+    return Trace(counts, spikes_by_layer, states, clamped, lost)
 
 
 def _blocks(program: Program) -> Iterator[Sequence[Layer]]:
@@ -102,10 +108,18 @@ def _blocks(program: Program) -> Iterator[Sequence[Layer]]:
         start = end
 
 
-def _run_block(
-    program: Program, block: Sequence[Layer], seen: dict[str, NDArray[Any]]
-) -> list[tuple[Layer, NDArray[Any], State, IntArray]]:
-    """All steps of some layers; yields layer, spikes ``[time, sample, ...]``, final state and readout."""
+@dataclass(frozen=True)
+class _Ran:
+    """What one layer did: spikes ``[time, sample, ...]``, final state, readout, saturations."""
+
+    spikes: NDArray[Any]
+    state: State
+    read: IntArray
+    saturated: int
+
+
+def _run_block(program: Program, block: Sequence[Layer], seen: dict[str, NDArray[Any]]) -> list[_Ran]:
+    """All steps of some layers, in their order."""
     steps, samples = seen[INPUT].shape[:2]
     names = {layer.name for layer in block}
     outer = {layer.name: _outer_sums(program, layer, names, seen) for layer in block}
@@ -116,18 +130,24 @@ def _run_block(
         for la in block
     }
     read: dict[str, IntArray] = {}
+    lost = dict.fromkeys(names, 0)
     for t in range(steps):
         before = {name: state.n for name, state in states.items()}
         for layer in block:
             sums = outer[layer.name][t]
             for connection in inner[layer.name]:
-                n = before[connection.source] if connection.delayed else states[connection.source].n
+                if connection.delay is None:
+                    n = before[connection.source] if connection.delayed else states[connection.source].n
+                else:
+                    n = _value_at(connection, connection.delay, spikes[connection.source], t)
                 sums = sums + (synaptic_sum(connection, n) << layer.fraction_bits)
-            states[layer.name] = state = step(layer, states[layer.name], sums)
+            state, saturated = step(layer, states[layer.name], sums)
+            states[layer.name] = state
+            lost[layer.name] += saturated
             spikes[layer.name][t] = state.n
             if layer.name == program.output:
                 read[layer.name] = _read(program.readout, read.get(layer.name), state)
-    return [(la, spikes[la.name], states[la.name], read.get(la.name, states[la.name].n)) for la in block]
+    return [_Ran(spikes[la.name], states[la.name], read.get(la.name, states[la.name].n), lost[la.name]) for la in block]
 
 
 def _outer_sums(program: Program, layer: Layer, block: set[str], seen: dict[str, NDArray[Any]]) -> IntArray:
@@ -137,12 +157,27 @@ def _outer_sums(program: Program, layer: Layer, block: set[str], seen: dict[str,
     for connection in program.into(layer.name):
         if connection.source in block:
             continue
-        values = seen[connection.source].astype(np.int64)
-        if connection.delayed:
-            values = np.concatenate([np.zeros_like(values[:1]), values[:-1]])
+        values = _late(connection, seen[connection.source].astype(np.int64))
         rows = values.reshape(steps * samples, *values.shape[2:])  # [time·sample, ...]
         total += synaptic_sum(connection, rows).reshape(total.shape) << layer.fraction_bits
     return total
+
+
+def _late(connection: Connection, values: IntArray) -> IntArray:
+    """What a connection sees at every step: values ``[time, sample, *source_shape]`` of earlier steps, zeros before."""
+    if connection.delay is None:
+        return np.concatenate([np.zeros_like(values[:1]), values[:-1]]) if connection.delayed else values
+    return np.stack([_value_at(connection, connection.delay, values, t) for t in range(len(values))])
+
+
+def _value_at(connection: Connection, delay: IntArray, values: NDArray[Any], t: int) -> IntArray:
+    """What a connection with delays sees at step ``t``: ``[sample, *source_shape]``."""
+    seen: IntArray = np.zeros(values.shape[1:], dtype=np.int64)
+    for steps in np.unique(delay):
+        then = t - int(steps) - int(connection.delayed)
+        if then >= 0:
+            seen = np.where(delay == steps, values[then], seen)
+    return seen
 
 
 def _read(readout: str, so_far: IntArray | None, state: State) -> IntArray:

@@ -26,8 +26,8 @@ def start_state(layer: Layer, samples: int) -> State:
     return State(v, None if layer.leak_i is None else zero, zero)
 
 
-def step(layer: Layer, state: State, sums: IntArray) -> State:
-    """The state after one step; its ``n`` are the step's spikes.
+def step(layer: Layer, state: State, sums: IntArray) -> tuple[State, int]:
+    """The state after one step; its ``n`` are the step's spikes. And how many values saturated.
 
     Args:
         layer: the neurons.
@@ -38,14 +38,15 @@ def step(layer: Layer, state: State, sums: IntArray) -> State:
     late = layer.reset_timing == "next_step"
     if late and layer.reset_order == "before_leak":  # 1
         v = _reset(layer, v, before)
-    i = old
+    i, lost = old, 0
     if layer.leak_i is not None and old is not None:  # 2
-        i = _saturate(layer, _leak(layer.leak_i, old) + sums + (0 if layer.bias_i is None else layer.bias_i))
+        i, lost = _saturate(layer, _leak(layer.leak_i, old) + sums + (0 if layer.bias_i is None else layer.bias_i))
     w = _leak(layer.leak_v, v)  # 3
     if late and layer.reset_order == "after_leak":
         w = _reset(layer, w, before)
     enters = sums if i is None or old is None else i if layer.current == "new" else old
-    v = _saturate(layer, w + enters + (0 if layer.bias is None else layer.bias))  # 4
+    v, more = _saturate(layer, w + enters + (0 if layer.bias is None else layer.bias))  # 4
+    lost += more
     if layer.drop_reset_input:
         v = np.where(before > 0, _need(layer.reset_to, layer, "reset_to"), v)
     if layer.floor is not None:  # 5
@@ -54,8 +55,9 @@ def step(layer: Layer, state: State, sums: IntArray) -> State:
     if not late:  # 7
         v = _reset(layer, v, n)
         if layer.reset == "subtract":
-            v = _saturate(layer, v)
-    return State(v, i, n)
+            v, more = _saturate(layer, v)
+            lost += more
+    return State(v, i, n), lost
 
 
 def _leak(leak: Leak, s: IntArray) -> IntArray:
@@ -95,8 +97,10 @@ def _spikes(layer: Layer, v: IntArray) -> IntArray:
     return np.where(fires, np.minimum(several, layer.max_spikes), 0)
 
 
-def _saturate(layer: Layer, v: IntArray) -> IntArray:
-    return np.clip(v, *layer.limits)
+def _saturate(layer: Layer, v: IntArray) -> tuple[IntArray, int]:
+    """The limited value, and how many were outside."""
+    limited = np.clip(v, *layer.limits)
+    return limited, int(np.count_nonzero(limited != v))
 
 
 def _need(values: IntArray | None, layer: Layer, what: str) -> IntArray:

@@ -35,6 +35,8 @@ def synaptic_sum(connection: Connection, values: IntArray) -> IntArray:
             values = (values.astype(exact) @ connection.weight.T.astype(exact)).astype(np.int64)
         else:
             values = _convolve(connection, connection.weight, values, exact)
+            if connection.kind == "conv1d":
+                values = values[:, :, 0]  # [row, channel, place]
     exponent = connection.exponent
     if exponent.ndim:
         exponent = exponent.reshape(-1, *[1] * (values.ndim - 2))  # [channel, 1, 1] or [neuron]
@@ -64,7 +66,11 @@ def _sum_pool(pool: SumPool, values: IntArray) -> IntArray:
 
 def _convolve(connection: Connection, weight: IntArray, values: IntArray, exact: type) -> IntArray:
     """Cross-correlation with zero padding, as one matrix product per group on unfolded windows."""
-    (sh, sw), (ph, pw), (dh, dw) = connection.stride, connection.padding, connection.dilation
+    stride, padding, dilation = connection.stride, connection.padding, connection.dilation
+    if connection.kind == "conv1d":  # an image of one row
+        values, weight = values[:, :, None], weight[:, :, None]
+        stride, padding, dilation = (1, *stride), (0, *padding), (1, *dilation)
+    (sh, sw), (ph, pw), (dh, dw) = stride, padding, dilation
     out, inner, kh, kw = weight.shape
     groups = connection.groups
     kernel: NDArray[Any] = weight.reshape(groups, out // groups, inner * kh * kw).transpose(0, 2, 1).astype(exact)

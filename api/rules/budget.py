@@ -7,6 +7,7 @@ from typing import Any
 
 from api.problems import invalid
 from engine.specs.job import Job
+from engine.specs.sizes import weight_bytes
 from engine.specs.steps import AllocateStep
 
 TOLERANCE = 1e-9  # of a mean of whole numbers
@@ -36,7 +37,7 @@ def _bits(step: AllocateStep, layer: str) -> int:
 
 
 def _check_bytes(step: AllocateStep, job: Job, layers: list[tuple[str, int]]) -> None:
-    least = sum(-(-number * _bits(step, name) // 8) for name, number in layers)
+    least = sum(weight_bytes(number, _bits(step, name)) for name, number in layers)
     for bound, pointer in (
         (step.program_bytes, "/program_bytes"),
         (job.gates.max_program_bytes, "/gates/max_program_bytes"),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidSpec
+from engine.specs.sizes import weight_bytes
 
 LOSS_STEPS = 2**52  # losses are compared as integers below this sum: exact addition, exact ties, exact in float64
 
@@ -85,7 +86,7 @@ class Problem:
 
     def weight_bytes(self, choice: Sequence[int]) -> int:
         """Packed weights alone, every layer padded to a whole byte."""
-        return sum(-(-n * self.widths[w] // 8) for n, w in zip(self.weights, choice, strict=True))
+        return sum(weight_bytes(n, self.widths[w]) for n, w in zip(self.weights, choice, strict=True))
 
     def mean_weight_bits(self, choice: Sequence[int]) -> float:
         """``Σ N_l·b_l / Σ N_l``."""

@@ -5,8 +5,8 @@ immutable; :mod:`engine.network.simulate` turns it into tensors.
 
 One step of a neuron, with ``I`` the sum of its connections (biases included)::
 
-    lif, if, li:   v' = decay_v·v + gain·I + drive
-    cubalif:       i' = decay_i·i + gain·I;   v' = decay_v·v + i' (or the old i) + drive
+    lif, if, li:        v' = decay_v·v + gain·I + drive
+    cubalif, cubali:    i' = decay_i·i + gain·I;   v' = decay_v·v + i' (or the old i) + drive
 """
 
 from __future__ import annotations
@@ -48,16 +48,18 @@ Map = SumPool | Flatten  # a linear map without weights
 class Connection:
     """One weight tensor into one neuron layer, with the weightless maps around it.
 
-    ``kind`` is ``linear`` (weight ``[out, in]``), ``conv2d`` (``[out, in/groups, kh, kw]``) or ``identity`` (no weight:
-    spikes enter as they are). ``before`` acts on the source's spikes, ``after`` on the weighted sum. ``bias`` has one
-    value per output neuron (linear) or channel (conv2d). ``delayed`` connections see the source's spikes of the step
-    before (zero at the start; their bias acts from the first step).
+    ``kind`` is ``linear`` (weight ``[out, in]``), ``conv1d`` (``[out, in/groups, k]``), ``conv2d``
+    (``[out, in/groups, kh, kw]``) or ``identity`` (no weight: spikes enter as they are). ``before`` acts on the
+    source's spikes, ``after`` on the weighted sum. ``bias`` has one value per output neuron (linear) or channel
+    (convolutions). ``delayed`` connections see the source's spikes of the step before (zero at the start; their bias
+    acts from the first step). ``delay`` holds further whole steps by which the source's values are late, int64 of
+    ``source_shape``. Strides, paddings and dilations have one entry for ``conv1d``, else two.
     """
 
     name: str
     source: str
     target: str
-    kind: Literal["linear", "conv2d", "identity"]
+    kind: Literal["linear", "conv1d", "conv2d", "identity"]
     source_shape: tuple[int, ...]
     target_shape: tuple[int, ...]
     weight: Array | None
@@ -65,23 +67,24 @@ class Connection:
     before: tuple[Map, ...] = ()
     after: tuple[Map, ...] = ()
     delayed: bool = False
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    stride: tuple[int, ...] = (1, 1)
+    padding: tuple[int, ...] = (0, 0)
+    dilation: tuple[int, ...] = (1, 1)
     groups: int = 1
+    delay: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
 class NeuronLayer:
     """A layer of spiking or leaky-integrating neurons; every array has the layer's shape.
 
-    ``decay_i`` is None but for CubaLIF; ``threshold`` is None for LI, which never spikes. A CubaLIF's ``gain`` holds
-    both ``w_in·dt/tau_syn`` (or its exponential form) and the membrane's ``r·dt/tau_mem``: the current is stored in
-    units of what it adds to the membrane in one step.
+    ``decay_i`` is None but for CubaLIF and CubaLI; ``threshold`` is None for LI and CubaLI, which never spike. The
+    ``gain`` of neurons with a current holds both ``w_in·dt/tau_syn`` (or its exponential form) and the membrane's
+    ``r·dt/tau_mem``: the current is stored in units of what it adds to the membrane in one step.
     """
 
     name: str
-    kind: Literal["if", "lif", "cubalif", "li"]
+    kind: Literal["if", "lif", "cubalif", "li", "cubali"]
     shape: tuple[int, ...]
     decay_v: Array
     gain: Array

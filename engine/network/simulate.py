@@ -128,15 +128,9 @@ def apply_synapse(synapse: Synapse, spikes: Tensor, shape: tuple[int, ...], dtyp
     if weight is not None and connection.kind == "linear":
         value = F.linear(value, weight, synapse.bias)
     elif weight is not None:
-        value = F.conv2d(
-            value,
-            weight,
-            synapse.bias,
-            connection.stride,
-            connection.padding,
-            connection.dilation,
-            connection.groups,
-        )
+        convolve = F.conv1d if connection.kind == "conv1d" else F.conv2d
+        geometry = connection.stride, connection.padding, connection.dilation, connection.groups
+        value = convolve(value, weight, synapse.bias, *geometry)
     return _shaped(synapse, value, shape, dtype)
 
 
@@ -163,7 +157,8 @@ def _convolve_exactly(synapse: Synapse, spikes: Tensor) -> Tensor | None:
     value = spikes.to(torch.float32)  # exact: spike counts, and sums of few of them, are far below 2^24
     for step in connection.before:
         value = _apply_map(step, value)
-    geometry = connection.stride, connection.padding, connection.dilation, connection.groups
+    stride, padding, dilation = ((s[0], s[1]) for s in (connection.stride, connection.padding, connection.dilation))
+    geometry = stride, padding, dilation, connection.groups
     return exact_conv2d(value, weight, synapse.bias, geometry)
 
 
@@ -215,9 +210,7 @@ def _outer_current(prepared: Prepared, stage: Stage, inside: set[str], seen: Map
     for synapse in stage.synapses:
         if synapse.connection.source in inside:
             continue
-        spikes = seen[synapse.connection.source]
-        if synapse.connection.delayed:
-            spikes = torch.cat([torch.zeros_like(spikes[:1]), spikes[:-1]])
+        spikes = late(synapse.connection, seen[synapse.connection.source])
         value = apply_synapse(synapse, spikes.flatten(0, 1), stage.shape, prepared.dtype)
         value = value.reshape(steps, batch, *stage.shape)
         total = value if total is None else total + value
@@ -226,10 +219,43 @@ def _outer_current(prepared: Prepared, stage: Stage, inside: set[str], seen: Map
     return total
 
 
+def late(connection: Connection, values: Tensor) -> Tensor:
+    """What a connection sees at every step: values ``[time, batch, *source_shape]`` of earlier steps, zeros before."""
+    steps = int(connection.delayed)
+    if connection.delay is None:
+        return _shift(values, steps)
+    delay = torch.tensor(connection.delay, device=values.device)
+    total = torch.zeros_like(values)
+    for d in torch.unique(delay).tolist():
+        total = torch.where(delay == d, _shift(values, steps + int(d)), total)
+    return total
+
+
+def _shift(values: Tensor, steps: int) -> Tensor:
+    """Values moved ``steps`` later, zeros in front."""
+    if steps == 0:
+        return values
+    steps = min(steps, len(values))
+    return torch.cat([torch.zeros_like(values[:steps]), values[: len(values) - steps]])
+
+
+def _value_now(connection: Connection, t: int, last: Tensor, history: list[Tensor]) -> Tensor:
+    """What a connection within a cycle sees at step ``t``; ``history``: its source's spikes of all steps so far."""
+    if connection.delay is None:
+        return last if connection.delayed else history[t]
+    delay = torch.tensor(connection.delay, device=last.device)
+    total = torch.zeros_like(last)
+    for d in torch.unique(delay).tolist():
+        then = t - int(d) - int(connection.delayed)
+        if then >= 0:
+            total = torch.where(delay == d, history[then], total)
+    return total
+
+
 def _is_dense(synapse: Synapse, stage: Stage) -> bool:
     connection = synapse.connection
     plain = connection.kind == "linear" and not connection.before and not connection.after
-    return plain and connection.delayed and len(stage.shape) == 1
+    return plain and connection.delayed and connection.delay is None and len(stage.shape) == 1
 
 
 def _dense_weight(synapse: Synapse, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
@@ -261,7 +287,7 @@ def _step_together(
             for synapse in stage.synapses:
                 source = synapse.connection.source
                 if source in states:
-                    n = last[source] if synapse.connection.delayed else states[source].n
+                    n = _value_now(synapse.connection, t, last[source], spikes[source])
                     acc = acc + apply_synapse(synapse, n, stage.shape, prepared.dtype)
             states[stage.name] = neuron_step(stage.rule, states[stage.name], acc, gradient)
             spikes[stage.name].append(states[stage.name].n)

@@ -70,12 +70,12 @@ def program_bounds(program: IntegerProgram) -> ProgramBounds:
 
 
 def edge_range(program: IntegerProgram, connection: Connection) -> Range:
-    """Range of the values that a connection reads: ``[0, max_spikes]``, or the input's; 0 is in it when delayed."""
+    """Range of the values that a connection reads: ``[0, max_spikes]``, or the input's; 0 is in it when late."""
     if connection.source == INPUT:
         lo, hi = program.input.lo, program.input.hi
     else:
         lo, hi = 0, program.layer(connection.source).max_spikes
-    return (min(lo, 0), max(hi, 0)) if connection.delayed else (lo, hi)
+    return (min(lo, 0), max(hi, 0)) if connection.delayed or connection.delay is not None else (lo, hi)
 
 
 def multiplications(program: IntegerProgram) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from engine.program.bounds import program_bounds
 from engine.program.geometry import map_shape, sum_shape
 from engine.program.program import (
     INPUT,
+    MAX_DELAY,
     MAX_EXPONENT,
     MAX_SPIKES,
     Connection,
@@ -33,6 +34,8 @@ def check_program(program: IntegerProgram) -> None:
             raise _invalid(f"the name {name!r} is used more than once", name)
     if program.input.lo > program.input.hi:
         raise _invalid(f"input range [{program.input.lo}, {program.input.hi}] is empty", INPUT)
+    if program.input.scale is not None and not (np.isfinite(program.input.scale) and program.input.scale > 0):
+        raise _invalid(f"input scale must be positive, found {program.input.scale}", INPUT)
     for layer in program.layers:
         _check_layer(layer)
     for connection in program.connections:
@@ -48,12 +51,14 @@ def _check_layer(layer: Layer) -> None:
             "expected 2 to 32 and 0 to 16",
             layer.name,
         )
-    if (layer.leak_i is not None) != (layer.kind == "cubalif"):
-        raise _invalid(f"layer {layer.name!r} is {layer.kind}: a current leak belongs to cubalif alone", layer.name)
+    if (layer.leak_i is not None) != (layer.kind in ("cubalif", "cubali")):
+        raise _invalid(
+            f"layer {layer.name!r} is {layer.kind}: a current leak belongs to cubalif and cubali alone", layer.name
+        )
     if layer.bias_i is not None and layer.leak_i is None:
         raise _invalid(f"layer {layer.name!r} has no current, so no current bias", layer.name)
-    if (layer.fire_at is None) != (layer.kind == "li"):
-        raise _invalid(f"layer {layer.name!r} is {layer.kind}: li alone has no threshold", layer.name)
+    if (layer.fire_at is None) != (layer.kind in ("li", "cubali")):
+        raise _invalid(f"layer {layer.name!r} is {layer.kind}: li and cubali alone have no threshold", layer.name)
     for leak in (layer.leak_v, layer.leak_i):
         if leak is not None:
             _check_leak(leak, layer.name)
@@ -142,6 +147,16 @@ def _check_connection(program: IntegerProgram, connection: Connection) -> None:
             )
         if not connection.delayed and order.index(source.name) >= order.index(connection.target):
             raise _invalid(f"connection {name!r} is not delayed, but its source does not run before its target", name)
+    if connection.delay is not None and not 0 <= connection.delay.min() <= connection.delay.max() <= MAX_DELAY:
+        raise _invalid(f"connection {name!r}: delays must be within 0 to {MAX_DELAY} steps", name)
+    axes = 1 if connection.kind == "conv1d" else 2
+    for what, values in (
+        ("stride", connection.stride),
+        ("padding", connection.padding),
+        ("dilation", connection.dilation),
+    ):
+        if len(values) != axes:
+            raise _invalid(f"connection {name!r} is {connection.kind}: {what} needs {axes} entries, has {values}", name)
     if shape != connection.source_shape:
         raise _invalid(f"connection {name!r}: source_shape {connection.source_shape}, but the source has {shape}", name)
     _check_weights(connection)

@@ -16,7 +16,6 @@ from engine.errors import NotRepresentable
 from engine.network.model import Map, SumPool
 
 Range = tuple[int, int]
-Pair = tuple[int, int]
 
 
 class Geometry(Protocol):
@@ -33,11 +32,11 @@ class Geometry(Protocol):
     @property
     def after(self) -> tuple[Map, ...]: ...  # noqa: D102
     @property
-    def stride(self) -> Pair: ...  # noqa: D102
+    def stride(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
-    def padding(self) -> Pair: ...  # noqa: D102
+    def padding(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
-    def dilation(self) -> Pair: ...  # noqa: D102
+    def dilation(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
     def groups(self) -> int: ...  # noqa: D102
 
@@ -94,8 +93,13 @@ def sum_shape(connection: Geometry, weight_shape: tuple[int, ...] | None) -> tup
         if len(weight_shape) != 2 or shape != weight_shape[1:]:
             raise _misfit(connection.name, f"weights of shape {weight_shape} expect [in], found input shape {shape}")
         return weight_shape[:1]
-    groups = connection.groups
-    if len(weight_shape) != 4 or len(shape) != 3 or shape[0] != weight_shape[1] * groups or weight_shape[0] % groups:
+    groups, axes = connection.groups, 1 if connection.kind == "conv1d" else 2
+    if (
+        len(weight_shape) != axes + 2
+        or len(shape) != axes + 1
+        or shape[0] != weight_shape[1] * groups
+        or weight_shape[0] % groups
+    ):
         raise _misfit(connection.name, f"kernel {weight_shape} in {groups} groups does not fit input shape {shape}")
     geometry = zip(shape[1:], weight_shape[2:], connection.stride, connection.padding, connection.dilation, strict=True)
     sizes = tuple(window_count(*axis) for axis in geometry)

@@ -96,7 +96,7 @@ def integer_layer(
             layer.name,
         )
     summed = np.asarray(bias, dtype=np.float64)
-    current = layer.kind == "cubalif"
+    current = layer.decay_i is not None
     membrane = layer.drive / unit if current else layer.drive / unit + summed / inner
     made = Layer(
         name=layer.name,
@@ -194,6 +194,7 @@ def _connection(connection: FloatConnection, plan: Plan, weights: Mapping[str, I
         padding=connection.padding,
         dilation=connection.dilation,
         groups=connection.groups,
+        delay=connection.delay,
     )
 
 
@@ -218,6 +219,7 @@ def _identity(connection: FloatConnection, scale: ArrayLike) -> Connection:
         exponent=np.asarray(exponent[0], dtype=np.int64),
         before=tuple(_unscaled(part) for part in (*connection.before, *connection.after)),
         delayed=connection.delayed,
+        delay=connection.delay,
     )
 
 

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.program.bounds import multiplications, program_bounds
 from engine.program.pack import PackedArray, program_arrays, shrink
 from engine.program.program import Connection, IntegerProgram, Layer, Leak, Map, SumPool
 
-FORMAT, VERSION = "spikebit-program", 1
+FORMAT, VERSION = "spikebit-program", 2
 UNSEALED = "0" * 64  # stands where the manifest's own digest goes while that digest is computed
 
 
@@ -29,7 +30,12 @@ def build_manifest(program: IntegerProgram, provenance: Mapping[str, str]) -> di
     return {
         "format": FORMAT,
         "version": VERSION,
-        "input": {"shape": list(program.input.shape), "lo": program.input.lo, "hi": program.input.hi},
+        "input": {
+            "shape": list(program.input.shape),
+            "lo": program.input.lo,
+            "hi": program.input.hi,
+            "scale": None if program.input.scale is None else _float32(np.asarray(program.input.scale)),
+        },
         "output": program.output,
         "readout": program.readout,
         "layers": [
@@ -71,14 +77,14 @@ def canonical_json(value: object) -> bytes:
 
 def _layer(layer: Layer) -> dict[str, Any]:
     scale = layer.scale.view(np.int32).astype(np.int64)  # bits, so that equality is exact
-    entries = shrink(scale).astype(np.int32).view(np.float32).astype("<f4")
+    entries = shrink(scale).astype(np.int32).view(np.float32)
     return {
         "name": layer.name,
         "kind": layer.kind,
         "shape": list(layer.shape),
         "state_bits": layer.state_bits,
         "fraction_bits": layer.fraction_bits,
-        "scale": base64.b64encode(entries.tobytes()).decode(),
+        "scale": _float32(entries),
         "leak_v": _leak(layer.leak_v),
         "leak_i": None if layer.leak_i is None else _leak(layer.leak_i),
         "reset": layer.reset,
@@ -88,6 +94,11 @@ def _layer(layer: Layer) -> dict[str, Any]:
         "current": layer.current,
         "max_spikes": layer.max_spikes,
     }
+
+
+def _float32(values: NDArray[np.float32]) -> str:
+    """Little-endian float32 in base64."""
+    return base64.b64encode(values.astype("<f4").tobytes()).decode()
 
 
 def _leak(leak: Leak) -> dict[str, Any]:

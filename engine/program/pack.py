@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.program.program import Connection, IntArray, IntegerProgram, Layer
 
-Encoding = Literal["unsigned", "signed", "plus_minus_one"]
+Encoding = Literal["unsigned", "signed", "plus_minus_one", "ternary"]
 CHUNK = 1 << 16  # values at a time: a multiple of 8, so chunks end on whole bytes
 
 
@@ -33,7 +33,7 @@ class PackedArray:
     @property
     def size_bytes(self) -> int:
         """Bytes in the payload."""
-        return packed_bytes(self.values.size, self.width)
+        return packed_bytes(self.values.size, self.width, self.encoding)
 
 
 def pack_bits(values: IntArray, width: int) -> bytes:
@@ -62,14 +62,14 @@ def pack_bits(values: IntArray, width: int) -> bytes:
     return b"".join(parts)
 
 
-def packed_bytes(count: int, width: int) -> int:
-    """Bytes that ``count`` values of ``width`` bits take.
+def packed_bytes(count: int, width: int, encoding: Encoding = "signed") -> int:
+    """Bytes that ``count`` values of ``width`` bits take; ternary ones go five to a byte.
 
     Example:
-        >>> packed_bytes(3, 3)
-        2
+        >>> packed_bytes(3, 3), packed_bytes(10, 2, "ternary")
+        (2, 2)
     """
-    return -(-count * width // 8)
+    return -(-count // 5) if encoding == "ternary" else -(-count * width // 8)
 
 
 def program_arrays(program: IntegerProgram) -> tuple[PackedArray, ...]:
@@ -85,6 +85,8 @@ def program_arrays(program: IntegerProgram) -> tuple[PackedArray, ...]:
     for index, connection in enumerate(program.connections):
         if connection.weight is not None:
             arrays.append(_weights(index, connection, connection.weight))
+        if connection.delay is not None:
+            arrays.append(_narrow("connection", index, "delay", shrink(connection.delay)))
         arrays.append(_narrow("connection", index, "exponent", shrink(connection.exponents)))
     return tuple(arrays)
 
@@ -95,7 +97,11 @@ def payload(program: IntegerProgram) -> bytes:
 
 
 def pack_array(array: PackedArray) -> bytes:
-    """One array's bytes; ±1 is written as 1 and 0."""
+    """One array's bytes; ±1 is written as 1 and 0, ternary values as base-3 digits, least significant first."""
+    if array.encoding == "ternary":
+        digits = np.zeros(5 * array.size_bytes, dtype=np.int64)
+        digits[: array.values.size] = array.values + 1
+        return (digits.reshape(-1, 5) @ np.array([1, 3, 9, 27, 81])).astype(np.uint8).tobytes()
     values = (array.values + 1) // 2 if array.encoding == "plus_minus_one" else array.values
     return pack_bits(values, array.width)
 
@@ -136,6 +142,8 @@ def _present(role: str, values: IntArray | None) -> Iterator[tuple[str, IntArray
 
 def _weights(index: int, connection: Connection, weight: IntArray) -> PackedArray:
     encoding: Encoding = "plus_minus_one" if connection.bits == 1 else "signed"
+    if connection.bits == 2 and weight.min() >= -1:
+        encoding = "ternary"
     return PackedArray("connection", index, "weight", weight.reshape(-1), connection.bits, encoding)
 
 

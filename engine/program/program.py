@@ -33,6 +33,7 @@ __all__ = [
 IntArray = NDArray[np.int64]
 Rounding = Literal["floor", "toward_zero", "half_up"]
 MAX_EXPONENT = 15  # DESIGN 5: exponents need at most 4 bits
+MAX_DELAY = 65535  # steps
 MAX_SPIKES = 65535  # a spike count fits 16 bits, so golden digests have one format
 
 
@@ -52,11 +53,15 @@ class Leak:
 
 @dataclass(frozen=True)
 class InputFormat:
-    """What a time step of input looks like; values outside ``[lo, hi]`` are clamped and counted."""
+    """What a time step of input looks like; values outside ``[lo, hi]`` are clamped and counted.
+
+    ``scale``: what one integer step of an analogue input is worth (float32, positive); None: inputs are whole numbers.
+    """
 
     shape: tuple[int, ...]
     lo: int = 0
     hi: int = 1
+    scale: np.float32 | None = None
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,12 @@ class Layer:
 
     Args:
         name: the NIR node's name.
-        kind: ``li`` never fires; ``cubalif`` has a current and ``leak_i``.
+        kind: ``li`` and ``cubali`` never fire; ``cubalif`` and ``cubali`` have a current and ``leak_i``.
         shape: neuron axes.
         state_bits: width of membrane and current, fraction bits included (two's complement, saturating).
         fraction_bits: f of the state unit ``scale · 2**-f``.
         scale: float32 u, one value or broadcastable; not needed to run.
-        leak_v, leak_i: leaks of membrane and current (``leak_i`` for cubalif alone).
+        leak_v, leak_i: leaks of membrane and current (``leak_i`` for neurons with a current alone).
         bias: added to the membrane each step (LIF: merged connection biases and drive; CubaLIF: drive).
         bias_i: CubaLIF: merged connection biases, added to the current each step.
         fire_at: spike where ``v >= fire_at``; None: never.
@@ -88,7 +93,7 @@ class Layer:
     """
 
     name: str
-    kind: Literal["if", "lif", "cubalif", "li"]
+    kind: Literal["if", "lif", "cubalif", "li", "cubali"]
     shape: tuple[int, ...]
     state_bits: int
     fraction_bits: int
@@ -141,15 +146,18 @@ class Layer:
 class Connection:
     """One integer weight tensor into one layer, with the weightless maps around it.
 
-    ``weight`` is int64 ``[out, in]`` or ``[out, in/groups, kh, kw]`` within ``bits`` bits (1 bit: ±1), None for
-    ``identity``. ``exponent`` is a scalar or has one value per output row or channel (identity: per first axis of
-    the source after ``before``); it acts on the weighted sum, before ``after``. Pools have ``scale == 1``.
+    ``weight`` is int64 ``[out, in]``, ``[out, in/groups, k]`` or ``[out, in/groups, kh, kw]`` within ``bits``
+    bits (1 bit: ±1), None for ``identity``. ``exponent`` is a scalar or has one value per output row or channel
+    (identity: per first axis of the source after ``before``); it acts on the weighted sum, before ``after``. Pools have
+    ``scale == 1``. ``delay`` holds whole steps by which the source's values are late, on top of ``delayed``: anything
+    that broadcasts to ``source_shape``, kept at that shape; all zero becomes None. Strides, paddings and dilations have
+    one entry for ``conv1d``, else two.
     """
 
     name: str
     source: str
     target: str
-    kind: Literal["linear", "conv2d", "identity"]
+    kind: Literal["linear", "conv1d", "conv2d", "identity"]
     source_shape: tuple[int, ...]
     target_shape: tuple[int, ...]
     bits: int = 0
@@ -158,13 +166,17 @@ class Connection:
     before: tuple[Map, ...] = ()
     after: tuple[Map, ...] = ()
     delayed: bool = False
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    stride: tuple[int, ...] = (1, 1)
+    padding: tuple[int, ...] = (0, 0)
+    dilation: tuple[int, ...] = (1, 1)
     groups: int = 1
+    delay: IntArray | None = None
 
     def __post_init__(self) -> None:
-        """Bring weight and exponent to int64."""
+        """Bring weight, exponent and delay to int64."""
+        if self.delay is not None:
+            delay = _full(self.delay, self.source_shape, f"delay of connection {self.name!r}")
+            object.__setattr__(self, "delay", delay if delay.any() else None)
         if self.weight is not None:
             object.__setattr__(self, "weight", _integers(self.weight, f"weight of {self.name!r}"))
         exponent = _integers(self.exponent, f"exponent of {self.name!r}")

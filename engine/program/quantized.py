@@ -203,7 +203,7 @@ def _rule(
     def level(values: Array) -> Tensor:
         return _round_half_up(torch.as_tensor(shrink(values), device=form.device) / unit)
 
-    cuba = layer.kind == "cubalif"
+    cuba = layer.decay_i is not None
     drive = torch.as_tensor(shrink(layer.drive), device=form.device) / unit
     fire_at = reset_sub = None
     if layer.threshold is not None:

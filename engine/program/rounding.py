@@ -91,6 +91,8 @@ def leak_entry(decay: ArrayLike, form: LeakForm) -> Leak:
     decay = np.asarray(decay, dtype=np.float64)
     if np.all(decay == 1):
         return Leak()
+    if np.all(decay == 0):  # no memory: exact in every form, and no product is needed
+        return Leak("shift", np.zeros(decay.shape, dtype=np.int64), 0, "floor")
     if isinstance(form, NoLeak):
         raise NotRepresentable("leak_form", f"leak form 'none' needs a decay of 1, found {float(decay.min()):g}")
     if isinstance(form, ShiftLeak):

@@ -80,6 +80,7 @@ def _float_connection(connection: Connection) -> FloatConnection:
         padding=connection.padding,
         dilation=connection.dilation,
         groups=connection.groups,
+        delay=connection.delay,
     )
 
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from engine.network.model import Array, Network, NeuronLayer, SumPool
 from engine.network.model import Connection as FloatConnection
-from engine.program.pack import packed_bytes, program_arrays
-from engine.program.program import MAX_EXPONENT, IntegerProgram
+from engine.program.pack import packed_bytes, program_arrays, shrink
+from engine.program.program import INPUT, MAX_EXPONENT, IntArray, IntegerProgram
 from engine.program.rounding import leak_entry
 from engine.specs.plan import NeuronPlan, Plan
+from engine.specs.sizes import weight_bytes
 
 
 def program_bytes(program: IntegerProgram) -> int:
@@ -33,7 +34,7 @@ def mean_weight_bits(program: IntegerProgram) -> float:
 
 
 def state_bytes(program: IntegerProgram) -> int:
-    """Memory of all state: membranes, currents, and the spikes of the step before where something needs them.
+    """Memory of all state: membranes, currents, and the spikes of past steps where something needs them.
 
     Each is packed at its own width, each layer's array padded to whole bytes.
     """
@@ -41,13 +42,23 @@ def state_bytes(program: IntegerProgram) -> int:
     for layer in program.layers:
         variables = 1 if layer.leak_i is None else 2
         total += variables * packed_bytes(layer.size, layer.state_bits)
-        read_late = any(c.source == layer.name and c.delayed for c in program.connections)
-        if read_late or (layer.reset_timing == "next_step" and layer.reset != "none"):
-            total += packed_bytes(layer.size, layer.max_spikes.bit_length())
+        steps = steps_held(program, layer.name)
+        if layer.reset_timing == "next_step" and layer.reset != "none":
+            steps = max(steps, 1)
+        total += steps * packed_bytes(layer.size, layer.max_spikes.bit_length())
     held = program.input.hi - program.input.lo
-    if any(c.source not in {layer.name for layer in program.layers} and c.delayed for c in program.connections):
-        total += packed_bytes(prod(program.input.shape), max(1, held.bit_length()))
-    return total
+    steps = steps_held(program, INPUT)
+    return total + steps * packed_bytes(prod(program.input.shape), max(1, held.bit_length()))
+
+
+def steps_held(program: IntegerProgram, source: str) -> int:
+    """How many past steps of a source's values its connections look back: the length of its ring buffer."""
+    late = [
+        int(c.delayed) + (0 if c.delay is None else int(c.delay.max()))
+        for c in program.connections
+        if c.source == source
+    ]
+    return max(late, default=0)
 
 
 def payload_bytes(network: Network, plan: Plan) -> int:
@@ -74,11 +85,17 @@ def payload_bytes(network: Network, plan: Plan) -> int:
 def _connection_bound(network: Network, connection: FloatConnection, plan: Plan) -> int:
     """Weights at their width; exponents vary by row only where several connections with scales by row meet."""
     if connection.weight is None:
-        return 1
+        return 1 + (0 if connection.delay is None else packed_bytes(*_delay_entries(connection.delay)))
     rows = connection.weight.shape[0]
+    delays = 0 if connection.delay is None else packed_bytes(*_delay_entries(connection.delay))
     meets = len(network.into(connection.target)) > 1 and _scale_by_row(network, connection.target, plan)
-    weights = packed_bytes(connection.weight.size, plan.weights[connection.name].bits)
-    return weights + packed_bytes(rows if meets else 1, MAX_EXPONENT.bit_length())
+    weights = weight_bytes(connection.weight.size, plan.weights[connection.name].bits)
+    return weights + delays + packed_bytes(rows if meets else 1, MAX_EXPONENT.bit_length())
+
+
+def _delay_entries(delay: IntArray) -> tuple[int, int]:
+    """Entries and width of a connection's delays: exact, training does not change them."""
+    return shrink(delay).size, max(1, int(delay.max()).bit_length())
 
 
 def _layer_bound(network: Network, layer: NeuronLayer, plan: Plan) -> int:
@@ -99,7 +116,7 @@ def _layer_bound(network: Network, layer: NeuronLayer, plan: Plan) -> int:
             total += packed_bytes(
                 _entries(layer, leak.values.astype(np.float64)), max(1, largest.bit_length() + signed)
             )
-    merged = [bias_entries, drive] if layer.kind == "cubalif" else [max(bias_entries, drive)]
+    merged = [bias_entries, drive] if layer.decay_i is not None else [max(bias_entries, drive)]
     total += sum(packed_bytes(entries, bits) for entries in merged)
     if layer.threshold is None:
         return total + _start_bound(network, layer, bits, by_row)

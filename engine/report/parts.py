@@ -182,6 +182,10 @@ def program(section: ProgramSection) -> Block:
         ("golden samples in the program", count(section.golden_samples)),
         ("state bytes", count(section.state_bytes)),
         ("clamped inputs", count(section.clamped_inputs)),
+        (
+            "saturated states",
+            "; ".join(f"{layer}: {count(n)} neuron-steps" for layer, n in section.saturations.items()) or "none",
+        ),
         ("multiplications needed", "; ".join(section.multiplications) or "none"),
     )
     return Block(

@@ -48,7 +48,7 @@ class NeuronPlan(Spec):
     """How one neuron layer keeps its state."""
 
     state_bits: int = Field(
-        default=16, ge=4, le=32, description="Width of membrane and current, fraction bits included"
+        default=16, ge=2, le=32, description="Width of membrane and current, fraction bits included"
     )
     fraction_bits: int = Field(
         default=3, ge=0, le=16, description="3 leaves a 16-bit state room: float membranes reach hundreds of thresholds"

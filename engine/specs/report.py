@@ -212,6 +212,9 @@ class ProgramSection(Spec):
     mismatched_spikes: int = Field(description="Torch simulation against the runtime, every layer and step, test split")
     compared_spikes: int = Field(description="Neuron-steps compared")
     clamped_inputs: int
+    saturations: dict[str, int] = Field(
+        default_factory=dict, description="Layers whose membrane or current left its range on the test split: how often"
+    )
     multiplications: tuple[str, ...] = Field(description="Every multiplication that the program needs, in words")
     golden_samples: int
     seconds: float

@@ -23,6 +23,7 @@ from engine.program.simulate import prepare_program
 from engine.program.sizes import float_bytes, mean_weight_bits, state_bytes
 from engine.program.write import write_program
 from engine.specs.report import ProgramLayer, ProgramSection
+from engine.specs.sizes import weight_bytes
 from engine.specs.steps import IntegerizeStep
 from engine.steps.context import ArtifactFile, Context, Work
 from engine.steps.finetune import input_range
@@ -38,6 +39,7 @@ class Agreement:
     mismatched: int
     compared: int
     clamped: int
+    saturated: dict[str, int]
 
 
 def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
@@ -74,6 +76,7 @@ def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
         mismatched_spikes=agreement.mismatched,
         compared_spikes=agreement.compared,
         clamped_inputs=agreement.clamped,
+        saturations={name: times for name, times in agreement.saturated.items() if times},
         multiplications=multiplications(program),
         golden_samples=written.golden_samples,
         seconds=time.perf_counter() - began,
@@ -97,10 +100,12 @@ def compare(program: IntegerProgram, context: Context, x: NDArray[Any]) -> Agree
     prepared = prepare_program(program, context.device)
     deployed = runtime.read_program(context.out / "program")
     mismatched = compared = clamped = 0
+    saturated = {layer.name: 0 for layer in program.layers}
     for start in range(0, len(x), BATCH):
         part = x[start : start + BATCH]
         trace = runtime.run(deployed, part, record=True)
         clamped += trace.clamped
+        saturated = {name: times + trace.saturated[name] for name, times in saturated.items()}
         inside = np.clip(np.moveaxis(part, 0, 1), program.input.lo, program.input.hi)
         with torch.no_grad():
             ours = run(prepared, torch.as_tensor(inside, device=context.device), record="*")
@@ -110,7 +115,7 @@ def compare(program: IntegerProgram, context: Context, x: NDArray[Any]) -> Agree
             compared += theirs.size
         mismatched += int((ours.counts.cpu().numpy() != trace.counts).sum())
         context.events.progress("integerize", min(start + BATCH, len(x)), len(x), "comparing with the runtime")
-    return Agreement(mismatched, compared, clamped)
+    return Agreement(mismatched, compared, clamped, saturated)
 
 
 def tuned_graph(graph: Graph, tuned: Network) -> Graph | None:
@@ -138,7 +143,7 @@ def _layers(program: IntegerProgram) -> tuple[ProgramLayer, ...]:
             layer=c.name,
             bits=c.bits,
             weights=c.weight.size,
-            bytes=(c.weight.size * c.bits + 7) // 8,
+            bytes=weight_bytes(c.weight.size, c.bits),
             multiplications=bounds[c.name].values[0] < 0 or bounds[c.name].values[1] > 1,
             accumulator_bound=bounds[c.name].accumulator,
         )

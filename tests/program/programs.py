@@ -16,9 +16,10 @@ def random_program(seed: int) -> IntegerProgram:
     """A dense, recurrent, convolutional or mixed program; everything about it drawn from ``seed``."""
     rng = np.random.default_rng(seed)
     lo, hi = [(0, 1), (0, 1), (-2, 3), (0, 15), (1, 2)][rng.integers(5)]
-    if rng.random() < 0.5:
+    kind = rng.random()
+    if kind < 0.45:
         return _dense(rng, lo, hi)
-    return _image(rng, lo, hi)
+    return _image(rng, lo, hi) if kind < 0.8 else _line(rng, lo, hi)
 
 
 def random_input(program: IntegerProgram, seed: int, samples: int = 3, steps: int = 7) -> np.ndarray[Any, Any]:
@@ -38,17 +39,23 @@ def _dense(rng: Rng, lo: int, hi: int) -> IntegerProgram:
         _linear(rng, "c", "two", "out", two, out),
     ]
     if rng.random() < 0.5:
-        connections.append(_linear(rng, "self", "one", "one", one, one, delayed=True))
+        connections.append(_linear(rng, "self", "one", "one", one, one, delayed=True, delay=_delay(rng, (one,))))
     if rng.random() < 0.4:
-        connections.append(_linear(rng, "back", "two", "one", two, one, delayed=True))
+        connections.append(_linear(rng, "back", "two", "one", two, one, delayed=True, delay=_delay(rng, (two,))))
     if rng.random() < 0.3:
-        connections.append(_linear(rng, "skip", "one", "out", one, out, delayed=bool(rng.random() < 0.5)))
+        connections.append(
+            _linear(rng, "skip", "one", "out", one, out, delayed=bool(rng.random() < 0.5), delay=_delay(rng, (one,)))
+        )
     if rng.random() < 0.3:
         connections.append(
             Connection("id", "two", "two", "identity", (two,), (two,), exponent=_exponent(rng, two), delayed=True)
         )
-    if rng.random() < 0.2:
-        connections.append(_linear(rng, "late", INPUT, "two", inputs, two, delayed=True))
+    if rng.random() < 0.3:
+        connections.append(
+            _linear(
+                rng, "late", INPUT, "two", inputs, two, delayed=bool(rng.random() < 0.5), delay=_delay(rng, (inputs,))
+            )
+        )
     return IntegerProgram(InputFormat((inputs,), lo, hi), tuple(layers), tuple(connections), "out", readout)
 
 
@@ -96,13 +103,46 @@ def _image(rng: Rng, lo: int, hi: int) -> IntegerProgram:
     return IntegerProgram(InputFormat((channels, high, wide), lo, hi), tuple(layers), tuple(connections), "out")
 
 
+def _line(rng: Rng, lo: int, hi: int) -> IntegerProgram:
+    """Channels along one axis: two one-dimensional convolutions, with delays, and a layer that may have a current."""
+    groups, length = int(rng.integers(1, 3)), int(rng.integers(5, 10))
+    stride, padding, dilation = int(rng.integers(1, 3)), int(rng.integers(0, 3)), int(rng.integers(1, 3))
+    places = (length + 2 * padding - 2 * dilation - 1) // stride + 1
+    bits, kernel = _weights(rng, (2 * groups, 1, 3))
+    shape, first = (2 * groups, places), (groups, length)
+    one = Connection(
+        "conv", INPUT, "maps", "conv1d", first, shape, bits, kernel, _exponent(rng, 2 * groups), stride=(stride,),
+        padding=(padding,), dilation=(dilation,), groups=groups, delay=_delay(rng, first),
+    )  # fmt: skip
+    bits, kernel = _weights(rng, (shape[0], shape[0], 3))
+    loop = Connection(
+        "loop", "maps", "maps", "conv1d", shape, shape, bits, kernel, delayed=True, stride=(1,), padding=(1,),
+        dilation=(1,), delay=_delay(rng, shape),
+    )  # fmt: skip
+    out = int(rng.integers(1, 4))
+    readout = str(rng.choice(["spike_count", "membrane_max"]))
+    fc = _linear(rng, "fc", "maps", "out", shape[0] * places, out, source_shape=shape, before=(Flatten(0, 1),))
+    layers = (_layer(rng, "maps", shape), _layer(rng, "out", (out,), reads=readout != "spike_count"))
+    connections = (one, fc, loop) if rng.random() < 0.5 else (one, fc)
+    return IntegerProgram(InputFormat(first, lo, hi, np.float32(0.25)), layers, connections, "out", readout)
+
+
+def _delay(rng: Rng, shape: tuple[int, ...]) -> np.ndarray[Any, Any] | None:
+    """None, the same for all, or one per source neuron; longer than a short run at times."""
+    if rng.random() < 0.5:
+        return None
+    return rng.integers(0, 9 if rng.random() < 0.2 else 4, shape if rng.random() < 0.6 else ())
+
+
 def _layer(rng: Rng, name: str, shape: tuple[int, ...], reads: bool = False) -> Layer:
     kind = str(rng.choice(["if", "lif", "cubalif"]))
-    bits = int(rng.integers(5, 17))
+    bits = int(rng.choice([2, 3, 32])) if rng.random() < 0.15 else int(rng.integers(5, 17))
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     fraction = int(rng.integers(0, 5))
     if reads and rng.random() < 0.5:
-        return Layer(name, "li", shape, bits, fraction, np.float32(0.25), _leak(rng, shape))
+        current = _leak(rng, shape) if rng.random() < 0.5 else None
+        kind = "li" if current is None else "cubali"
+        return Layer(name, kind, shape, bits, fraction, np.float32(0.25), _leak(rng, shape), current)
 
     def level(lo: int, hi: int) -> np.ndarray[Any, Any]:
         form = [(), (shape[0], *[1] * (len(shape) - 1)), shape][rng.integers(3)]
@@ -113,8 +153,7 @@ def _layer(rng: Rng, name: str, shape: tuple[int, ...], reads: bool = False) -> 
     drop = late and reset != "none" and bool(rng.random() < 0.5)
     many = int(rng.choice([2, 7, 300])) if reset != "to_value" and rng.random() < 0.4 else 1
     sub = level(1, 40 << fraction)
-    delta = rng.integers(0, 2, np.shape(sub))
-    fire_at = np.minimum(sub + delta, high)
+    fire_at = np.minimum(sub + rng.integers(0, 2, np.shape(sub)), high)
     return Layer(
         name=name,
         kind=kind,

@@ -36,7 +36,7 @@ BAD_LAYERS = [
     ({"reset": "to_value", "reset_to": np.array(0), "max_spikes": 3}, "several spikes"),
     ({"reset_timing": "next_step"}, "reset_order belongs"),
     ({"drop_reset_input": True, "reset_to": np.array(0)}, "drop_reset_input belongs"),
-    ({"kind": "li"}, "li alone has no threshold"),
+    ({"kind": "li"}, "li and cubali alone have no threshold"),
     ({"kind": "cubalif"}, "current leak belongs to cubalif"),
     ({"bias_i": np.array(1)}, "no current bias"),
     ({"leak_v": Leak("shift")}, "has no values"),

@@ -34,6 +34,8 @@ class Stranger:
 
     def unpack(self, entry: dict[str, Any]) -> list[int]:
         data = self.payload[entry["offset"] : entry["offset"] + entry["bytes"]]
+        if entry["encoding"] == "ternary":
+            return [data[k // 5] // 3 ** (k % 5) % 3 - 1 for k in range(entry["count"])]
         string, width = int.from_bytes(data, "little"), entry["width"]
         values = [(string >> (k * width)) & ((1 << width) - 1) for k in range(entry["count"])]
         if entry["encoding"] == "signed":
@@ -41,8 +43,10 @@ class Stranger:
         return [2 * v - 1 for v in values] if entry["encoding"] == "plus_minus_one" else values
 
     def full(self, index: int, role: str, default: int = 0) -> Any:
-        shape = self.manifest["layers"][index]["shape"]
         flat = self.arrays.get(("layer", index, role), [default])
+        return self.spread(flat, self.manifest["layers"][index]["shape"])
+
+    def spread(self, flat: list[int], shape: list[int]) -> Any:
         if len(flat) == np.prod(shape):
             return np.array(flat).reshape(shape)
         return np.zeros(shape, int) + np.array(flat).reshape(-1, *[1] * (len(shape) - 1))
@@ -55,12 +59,14 @@ class Stranger:
         n = {la["name"]: np.zeros(la["shape"], int) for la in layers} | {"@input": np.zeros(fmt["shape"], int)}
         spikes: dict[str, list[Any]] = {la["name"]: [] for la in layers}
         membranes = []
+        past: list[dict[str, Any]] = []
+        self.saturated = dict.fromkeys(v, 0)
         for now in x:
-            before = dict(n)
-            n["@input"] = now
+            before, n = n, dict(n) | {"@input": now}
+            past.append(n)
             for k, layer in enumerate(layers):
                 name = layer["name"]
-                acc = self.gather(name, n, before) << layer["fraction_bits"]
+                acc = self.gather(name, past) << layer["fraction_bits"]
                 v[name], i[name], n[name] = self.step(k, layer, v[name], i[name], before[name], acc)
                 spikes[name].append(n[name])
             membranes.append(v[self.manifest["output"]])
@@ -73,17 +79,29 @@ class Stranger:
         }[readout]
         return counts.ravel(), {name: np.array(s) for name, s in spikes.items()}, {"v": v, "i": i}
 
-    def gather(self, target: str, now: dict[str, Any], before: dict[str, Any]) -> Any:
+    def late(self, index: int, c: dict[str, Any], past: list[dict[str, Any]]) -> Any:
+        """Values of every source neuron ``delay`` (+ 1 if delayed) steps ago, 0 before the first step."""
+        delay = self.spread(self.arrays.get(("connection", index, "delay"), [0]), c["source_shape"]) + c["delayed"]
+        t = len(past) - 1
+        y = np.zeros(c["source_shape"], int)
+        for place in np.ndindex(*y.shape):
+            if t >= delay[place]:
+                y[place] = past[t - delay[place]][c["source"]][place]
+        return y
+
+    def gather(self, target: str, past: list[dict[str, Any]]) -> Any:
         total = 0
         for index, c in enumerate(self.manifest["connections"]):
             if c["target"] != target:
                 continue
-            y = (before if c["delayed"] else now)[c["source"]]
+            y = self.late(index, c, past)
             for part in c["before"]:
                 y = self.map(part, y)
             if c["kind"] != "identity":
                 w = np.array(self.arrays["connection", index, "weight"]).reshape(c["weight_shape"])
-                y = w @ y if c["kind"] == "linear" else self.correlate(c, w, y)
+                y = {"linear": lambda w, y, _: w @ y, "conv1d": self.slide, "conv2d": self.correlate}[c["kind"]](
+                    w, y, c
+                )
             e = np.array(self.arrays["connection", index, "exponent"])
             y = y << e.reshape(-1, *[1] * (y.ndim - 1))
             for part in c["after"]:
@@ -103,7 +121,16 @@ class Stranger:
                 y[..., r, c] = x[..., r * sr : r * sr + kr, c * sc : c * sc + kc].sum((-2, -1))
         return y
 
-    def correlate(self, c: dict[str, Any], w: Any, x: Any) -> Any:
+    def slide(self, w: Any, x: Any, c: dict[str, Any]) -> Any:
+        (s,), (p,), (d,) = c["stride"], c["padding"], c["dilation"]
+        out, inner, kernel = w.shape
+        x = np.pad(x, [(0, 0), (p, p)])
+        y = np.zeros((out, (x.shape[1] - d * (kernel - 1) - 1) // s + 1), int)
+        for o, q, k, a in np.ndindex(*y.shape, inner, kernel):
+            y[o, q] += w[o, k, a] * x[o // (out // c["groups"]) * inner + k, q * s + a * d]
+        return y
+
+    def correlate(self, w: Any, x: Any, c: dict[str, Any]) -> Any:
         (sr, sc), (pr, pc), (dr, dc) = c["stride"], c["padding"], c["dilation"]
         out, inner, kr, kc = w.shape
         x = np.pad(x, [(0, 0), (pr, pr), (pc, pc)])
@@ -120,6 +147,11 @@ class Stranger:
 
     def step(self, k: int, layer: dict[str, Any], v: Any, i: Any, late: Any, acc: Any) -> tuple[Any, Any, Any]:
         low, high = -(2 ** (layer["state_bits"] - 1)), 2 ** (layer["state_bits"] - 1) - 1
+
+        def sat(s: Any) -> Any:
+            self.saturated[layer["name"]] += int(((s < low) | (s > high)).sum())
+            return np.clip(s, low, high)
+
         fire_at = self.full(k, "fire_at")
         reset_sub, reset_to = fire_at - self.full(k, "reset_delta"), self.full(k, "reset_to")
 
@@ -133,25 +165,25 @@ class Stranger:
         a = acc
         if layer["leak_i"] is not None:
             old = i
-            i = np.clip(self.leak(layer["leak_i"], self.full(k, "leak_i"), i) + acc + self.full(k, "bias_i"), low, high)
+            i = sat(self.leak(layer["leak_i"], self.full(k, "leak_i"), i) + acc + self.full(k, "bias_i"))
             a = i if layer["current"] == "new" else old
         w = self.leak(layer["leak_v"], self.full(k, "leak_v"), v)
         if layer["reset_timing"] == "next_step" and layer["reset_order"] == "after_leak":
             w = reset(w, late)
-        v = np.clip(w + a + self.full(k, "bias"), low, high)
+        v = sat(w + a + self.full(k, "bias"))
         if layer["drop_reset_input"]:
             v = np.where(late > 0, reset_to, v)
         if ("layer", k, "floor") in self.arrays:
             v = np.maximum(v, self.full(k, "floor"))
         n = np.zeros(layer["shape"], int)
-        if layer["kind"] != "li":
+        if layer["kind"] not in ("li", "cubali"):
             n = (v >= fire_at).astype(int)
             if layer["max_spikes"] > 1:
                 n = n * np.minimum(layer["max_spikes"], 1 + (v - fire_at) // reset_sub)
         if layer["reset_timing"] == "same_step":
             v = reset(v, n)
             if layer["reset"] == "subtract":
-                v = np.clip(v, low, high)
+                v = sat(v)
         return v, i, n
 
     def leak(self, leak: dict[str, Any], values: Any, s: Any) -> Any:
@@ -174,8 +206,10 @@ def test_stranger_agrees_spike_for_spike(seed: int, tmp_path: Path) -> None:
     write_program(program, tmp_path, x, {"engine": "test"})
     stranger = Stranger(tmp_path)
     trace = run(read_program(tmp_path), x)
+    saturated = dict.fromkeys(trace.saturated, 0)
     for sample in range(len(x)):
         counts, spikes, states = stranger.run(x[sample])
+        saturated = {name: saturated[name] + stranger.saturated[name] for name in saturated}
         np.testing.assert_array_equal(counts, trace.counts[sample])
         for layer in program.layers:
             np.testing.assert_array_equal(spikes[layer.name], trace.spikes[layer.name][sample])
@@ -183,6 +217,7 @@ def test_stranger_agrees_spike_for_spike(seed: int, tmp_path: Path) -> None:
             current = trace.states[layer.name].i
             if current is not None:
                 np.testing.assert_array_equal(states["i"][layer.name], current[sample])
+    assert trace.saturated == saturated
 
 
 def test_stranger_reads_golden_vectors(tmp_path: Path) -> None:

@@ -40,12 +40,27 @@ def test_values_that_do_not_fit_are_refused(values: list[int], width: int) -> No
 
 
 def test_unpacking_is_strict() -> None:
-    with pytest.raises(ProgramError, match="take 2 bytes, found 1"):
+    with pytest.raises(ProgramError, match="take 2 bytes as signed, found 1"):
         unpack_bits(b"\0", 3, 3, "signed")
     with pytest.raises(ProgramError, match="padding bits"):
         unpack_bits(b"\xff", 3, 2, "signed")
     with pytest.raises(ProgramError, match="unknown encoding"):
         unpack_bits(b"\0", 3, 2, "gray")
+
+
+@given(st.lists(st.integers(-1, 1), min_size=1, max_size=200))
+def test_ternary_values_go_five_to_a_byte(values: list[int]) -> None:
+    array = PackedArray("connection", 0, "weight", np.array(values), 2, "ternary")
+    data = pack_array(array)
+    assert len(data) == array.size_bytes == -(-len(values) // 5)
+    assert unpack_bits(data, 2, len(values), "ternary").tolist() == values
+
+
+def test_ternary_bytes_are_checked() -> None:
+    assert unpack_bits(b"\x0b", 2, 3, "ternary").tolist() == [1, -1, 0]
+    for byte, message in ((243, "at most 242"), (27, "padding digits")):
+        with pytest.raises(ProgramError, match=message):
+            unpack_bits(bytes([byte]), 2, 3, "ternary")
 
 
 def test_shrink_finds_the_fewest_entries() -> None:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.network.model import INPUT
 from engine.program.manifest import build_manifest
 from engine.program.pack import payload
 from engine.program.simulate import simulate_program
@@ -38,7 +39,7 @@ def test_random_programs_reach_all_semantics() -> None:
     """The generator would be worthless if it drew one kind of neuron."""
     layers = [layer for seed in range(300) for layer in random_program(seed).layers]
     seen = {(la.kind, la.reset, la.reset_timing, la.reset_order, la.drop_reset_input) for la in layers}
-    assert {kind for kind, *_ in seen} == {"if", "lif", "cubalif", "li"}
+    assert {kind for kind, *_ in seen} == {"if", "lif", "cubalif", "li", "cubali"}
     assert {
         ("lif", "to_value", "next_step", "after_leak", True),
         ("cubalif", "subtract", "same_step", None, False),
@@ -48,4 +49,12 @@ def test_random_programs_reach_all_semantics() -> None:
     }
     assert {la.current for la in layers if la.kind == "cubalif"} == {"new", "old"}
     assert {la.max_spikes for la in layers} == {1, 2, 7, 300}
-    assert {"conv", "loop", "id", "back", "pool"} < {c.name for s in range(300) for c in random_program(s).connections}
+    connections = [c for s in range(300) for c in random_program(s).connections]
+    assert {"conv", "loop", "id", "back", "pool"} < {c.name for c in connections}
+    assert {c.kind for c in connections} == {"linear", "conv1d", "conv2d", "identity"}
+    assert {c.bits for c in connections} >= {1, 2, 16}
+    late = [c for c in connections if c.delay is not None]
+    assert {c.delayed for c in late} == {True, False}
+    assert {c.source == INPUT for c in late} == {True, False}
+    assert {len(set(c.delay.flat)) > 1 for c in late if c.delay is not None} == {True, False}
+    assert {la.state_bits for la in layers} >= {2, 3, 32}

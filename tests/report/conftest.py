@@ -153,6 +153,7 @@ def integerize() -> dict[str, Any]:
         "mismatched_spikes": 0,
         "compared_spikes": 2872800,
         "clamped_inputs": 0,
+        "saturations": {"lif1": 12},
         "multiplications": ["leak of lif1: one 12-bit multiplication per neuron and step"],
         "golden_samples": 16,
         "seconds": 1.0,

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from engine.program.manifest import build_manifest, canonical_json, seal
 from engine.program.pack import payload
 from runtime import ProgramError, parse_program, read_program, run
+from runtime.program import InputFormat
 from runtime.reader import load_manifest
 from tests.program.programs import random_input, random_program
 
@@ -63,7 +64,8 @@ def test_round_trip_keeps_every_array() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 2}, "version 2; this reader knows 1"),
+        ({"version": 3}, "version 3; this reader knows 1 and 2"),
+        ({"version": True}, "version True; this reader knows 1 and 2"),
         ({"format": "other"}, "not of format"),
         ({"digests": None}, "digests"),
         ({"output": "other"}, "expected digest"),
@@ -98,6 +100,30 @@ def test_unknown_and_missing_fields_are_named(key: str) -> None:
     manifest.pop(key)
     with pytest.raises(ProgramError, match=key):
         parse_program(manifest, payload(program))
+
+
+def test_version_1_is_still_read() -> None:
+    """A program that a user kept: no scale of the input, and nothing that version 2 added."""
+    program = random_program(1)
+    manifest = build_manifest(program, {})
+    old = {**manifest, "version": 1, "input": {k: v for k, v in manifest["input"].items() if k != "scale"}}
+    x = random_input(program, 1)
+    new = run(parse_program(manifest, payload(program)), x)
+    np.testing.assert_array_equal(run(parse_program(old, payload(program)), x).counts, new.counts)
+    with pytest.raises(ProgramError, match="unknown fields scale"):
+        parse_program({**manifest, "version": 1}, payload(program))
+
+
+def test_analogue_values_become_integers_by_the_declared_scale() -> None:
+    form = InputFormat((2,), -8, 7, np.float32(0.5))
+    assert form.integers(np.array([0.24, 0.25])).tolist() == [0, 1]
+    assert form.integers(np.array([-0.25, 1e300])).tolist() == [0, 2**62]
+    with pytest.raises(ProgramError, match="not finite"):
+        form.integers(np.array([np.nan]))
+    plain = InputFormat((2,), 0, 1)
+    assert plain.integers(np.array([1.0, 3.0])).tolist() == [1, 3]
+    with pytest.raises(ProgramError, match="fractions"):
+        plain.integers(np.array([0.5]))
 
 
 @pytest.mark.parametrize(
