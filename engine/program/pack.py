@@ -101,7 +101,8 @@ def pack_array(array: PackedArray) -> bytes:
     if array.encoding == "ternary":
         digits = np.zeros(5 * array.size_bytes, dtype=np.int64)
         digits[: array.values.size] = array.values + 1
-        return (digits.reshape(-1, 5) @ np.array([1, 3, 9, 27, 81])).astype(np.uint8).tobytes()
+        packed: IntArray = digits.reshape(-1, 5) @ np.array([1, 3, 9, 27, 81])
+        return packed.astype(np.uint8).tobytes()
     values = (array.values + 1) // 2 if array.encoding == "plus_minus_one" else array.values
     return pack_bits(values, array.width)
 

@@ -55,13 +55,14 @@ def simulate_floats(network: Network, x: NDArray[np.generic], record: Iterable[s
     kept: dict[str, list[Array]] = {n.name: [] for n in network.layers if "*" in wanted or n.name in wanted}
     membranes: dict[str, list[Array]] = {name: [] for name in kept}
     readout: list[Array] = []
+    past: list[dict[str, Array]] = []
     for frame in x:
-        old = {name: state.spikes for name, state in states.items()}
         new: dict[str, Array] = {INPUT: frame.astype(np.float64)}
+        past.append(new)
         for layer in network.layers:
             total = np.zeros((batch, *layer.shape))
             for connection in network.into(layer.name):
-                total += apply_connection(connection, (old if connection.delayed else new)[connection.source])
+                total += apply_connection(connection, _seen(connection, past, batch))
             new[layer.name] = step_neurons(layer, network.dynamics, states[layer.name], total)
             if layer.name in kept:
                 kept[layer.name].append(new[layer.name])
@@ -70,6 +71,18 @@ def simulate_floats(network: Network, x: NDArray[np.generic], record: Iterable[s
         readout.append(new[network.output] if network.dynamics.readout == "spike_count" else last.v.copy())
     counts = _READOUT[network.dynamics.readout](np.stack(readout)).reshape(batch, -1)
     return FloatRun(counts, _stack(kept), states, _stack(membranes))
+
+
+def _seen(connection: Connection, past: list[dict[str, Array]], batch: int) -> Array:
+    """What a connection sees now: each source neuron's value as many steps ago as it is late, 0 before the first."""
+    shape = (batch, *connection.source_shape)
+    late = np.broadcast_to(0 if connection.delay is None else connection.delay, shape[1:]) + int(connection.delayed)
+    values = np.zeros(shape)
+    for place in np.ndindex(*shape[1:]) if connection.delay is not None else [()]:
+        then = len(past) - 1 - int(late[place].max())
+        if then >= 0:
+            values[(slice(None), *place)] = past[then][connection.source][(slice(None), *place)]
+    return values
 
 
 def _stack(parts: dict[str, list[Array]]) -> dict[str, Array]:
@@ -139,6 +152,8 @@ def apply_connection(connection: Connection, spikes: Array) -> Array:
     weight = connection.weight
     if connection.kind == "linear" and weight is not None:
         y = y @ weight.T  # [batch, out]
+    elif connection.kind == "conv1d" and weight is not None:
+        y = _convolve(y[:, :, None], weight[:, :, None], connection)[:, :, 0]  # an image of one row
     elif connection.kind == "conv2d" and weight is not None:
         y = _convolve(y, weight, connection)
     if connection.bias is not None:
@@ -158,9 +173,12 @@ def _apply_map(step: Map, x: Array) -> Array:
 
 
 def _convolve(x: Array, weight: Array, connection: Connection) -> Array:
-    views = _windows(
-        x, (weight.shape[2], weight.shape[3]), connection.stride, connection.padding, connection.dilation
-    )  # [batch, in, h, w, kh, kw]
+    stride, padding, dilation = (
+        (1, *connection.stride)[-2:],
+        (0, *connection.padding)[-2:],
+        (1, *connection.dilation)[-2:],
+    )
+    views = _windows(x, weight.shape[2:], stride, padding, dilation)  # [batch, in, h, w, kh, kw]
     groups = connection.groups
     outs = []
     for views_g, weight_g in zip(np.split(views, groups, axis=1), np.split(weight, groups), strict=True):
@@ -169,7 +187,7 @@ def _convolve(x: Array, weight: Array, connection: Connection) -> Array:
 
 
 def _windows(
-    x: Array, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+    x: Array, kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...], dilation: tuple[int, ...]
 ) -> Array:
     """All windows of the last two axes: ``[batch, channel, h', w', kh, kw]``."""
     padded = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
