@@ -10,45 +10,20 @@ import multiprocessing
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks.events import Quiet
 from benchmarks.frame import Absent, Finding, Measured, Row
+from benchmarks.networks import ABSENT, NAMED, Case
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = ROOT.parent / "shared" / "data"
 SEEDS = (0, 1, 2)
 MEAN_BITS = 4.0
 PROCESSES = 2
 
 
-@dataclass(frozen=True)
-class Case:
-    """A network with its data; ``data`` None: built from scikit-learn's digits."""
-
-    name: str
-    model: Path
-    data: Path | None
-    dynamics: dict[str, Any]
-
-
-CASES = (
-    Case("digits", ROOT / "examples" / "digits" / "digits.nir", None, {"preset": "nir-paper"}),
-    Case(
-        "braille_subtract",
-        SHARED / "models" / "braille_noDelay_noBias_subtract.nir",
-        SHARED / "datasets" / "braille7.npz",
-        {"preset": "nir-paper"},
-    ),
-    Case(
-        "braille_zero",
-        SHARED / "models" / "braille_noDelay_bias_zero.nir",
-        SHARED / "datasets" / "braille7.npz",
-        {"preset": "nir-paper", "set": {"reset": "to_value"}},
-    ),
-)
+CASES = tuple(case for case in NAMED if case.name != "cnn_sinabs")
 _BOUNDS = (
     ("mean_drop", "points", "lower", 1.2),
     ("worst_drop", "points", "lower", 2.5),
@@ -66,7 +41,7 @@ ROWS = tuple(
 def run() -> Iterator[Finding]:
     """Every network with every seed, two at a time."""
     with tempfile.TemporaryDirectory(prefix="spikebit-quality-") as folder:
-        present = [case for case in CASES if case.model.exists() and (case.data is None or case.data.exists())]
+        present = [case for case in CASES if case.present]
         tasks = [(case, seed, folder) for case in present for seed in SEEDS]
         with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
             results = list(pool.map(_one_run, tasks))
@@ -78,7 +53,7 @@ def run() -> Iterator[Finding]:
 def _findings(case: Case, rows: list[dict[str, Any]]) -> Iterator[Finding]:
     if not rows:
         for name, *_ in _BOUNDS:
-            yield Absent(f"{case.name}.{name}", "../shared/data is absent")
+            yield Absent(f"{case.name}.{name}", ABSENT)
         return
     drops = [row["drop_points"] for row in rows]
     spread = (min(drops), max(drops))
@@ -91,23 +66,15 @@ def _findings(case: Case, rows: list[dict[str, Any]]) -> Iterator[Finding]:
 
 def _one_run(task: tuple[Case, int, str]) -> dict[str, Any]:
     """One job in a process of its own; the numbers of its report."""
-    from engine.data.frames import canonicalise_frames
-    from engine.network.canonical import write_canonical
-    from engine.network.nir_reader import read_nir
-    from engine.run import Inputs
     from engine.run import run as run_job
-    from engine.specs.dynamics import DynamicsRequest, resolve_dynamics
     from engine.specs.job import JobRequest, resolve_job
-    from examples.digits.data import build
 
     case, seed, folder = task
     work = Path(folder) / f"{case.name}-{seed}"
     (work / "out").mkdir(parents=True)
-    write_canonical(read_nir(case.model), work / "model")
-    canonicalise_frames(build(work / "frames.npz") if case.data is None else case.data, work / "data.npz")
     request = JobRequest(model="m", dataset="d", recipe="hessian-mixed", mean_weight_bits=MEAN_BITS, seed=seed)
-    job = resolve_job(request, resolve_dynamics(DynamicsRequest.model_validate(case.dynamics)))
-    report = run_job(job, Inputs(work / "model", work / "data.npz"), work / "out", _Quiet()).report
+    job = resolve_job(request, case.dynamics)
+    report = run_job(job, case.prepare(work), work / "out", Quiet()).report
     sections = {section.kind: section for section in report.sections}
     program, tuned, comparison = sections["integerize"], sections["finetune"], report.comparison
     if comparison is None or program.kind != "integerize" or tuned.kind != "finetune":
@@ -127,16 +94,3 @@ def _one_run(task: tuple[Case, int, str]) -> dict[str, Any]:
         "program_digest": program.program_digest,
         "seconds": round(report.seconds, 1),
     }
-
-
-class _Quiet:
-    """Events that nobody listens to."""
-
-    def progress(self, stage: str, done: int, total: int, message: str = "", **metrics: float) -> None:
-        """Ignored."""
-
-    def checkpoint(self, path: Path) -> None:
-        """Ignored: a benchmark is not resumed."""
-
-    def log(self, message: str) -> None:
-        """Ignored."""

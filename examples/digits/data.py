@@ -10,20 +10,19 @@ ships it.
 
 from __future__ import annotations
 
-import io
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from examples.frames_file import write_frames
 
 STEPS = 24
 RATE = 0.5
 TEST_SHARE = 0.25
 SPLIT_SEED = 0
 SPIKE_SEED = 20261123
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time stamp that a zip file can hold
 
 Bytes = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -70,15 +69,7 @@ def arrays() -> dict[str, NDArray[np.generic]]:
 
 def build(path: Path) -> Path:
     """Write the frames file to ``path`` and return it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, array in arrays().items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asanyarray(array), allow_pickle=False)
-            entry = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, buffer.getvalue())
-    return path
+    return write_frames(path, arrays())
 
 
 if __name__ == "__main__":
