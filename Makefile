@@ -9,7 +9,7 @@ NAME ?=
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test test-slow lint format serve bench lock frameworks fixtures example-digits clean
+.PHONY: help setup demo test test-slow lint format serve bench lock frameworks fixtures example-digits example-zoo clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,15 @@ lock: setup ## Rewrite requirements/lock.txt from lock.in
 
 example-digits: setup ## Train examples/digits/digits.nir again
 	$(BIN)/python -m examples.digits.train
+
+example-zoo: setup frameworks ## Train the networks of examples/zoo again, each in its own framework
+	@for name in latency motion rates syllables; do $(BIN)/python -m examples.zoo.data $$name out/zoo/$$name.npz; done
+	.venv-frameworks/bin/python -m examples.zoo.latency_snntorch out/zoo/latency.npz
+	.venv-frameworks/bin/python -m examples.zoo.syllables_snntorch out/zoo/syllables.npz
+	.venv-frameworks/bin/python -m examples.zoo.rates_norse out/zoo/rates.npz
+	.venv-frameworks/bin/python -m examples.zoo.motion_spikingjelly out/zoo/motion.npz
+	.venv-frameworks/bin/python -m examples.zoo.deep_spikingjelly out/zoo/syllables.npz
+	.venv-sinabs/bin/python -m examples.zoo.motion_sinabs out/zoo/motion.npz
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .venv-frameworks .venv-sinabs out .pytest_cache .mypy_cache .ruff_cache .hypothesis

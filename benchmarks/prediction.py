@@ -109,7 +109,7 @@ def summarise(tables: dict[str, list[Pair]], details: dict[str, dict[str, Any]])
     for bits in WIDTHS:
         both = [correlate(_at(pairs, bits)) for pairs in tables.values()]
         for name, side in (("over_layers", 0), ("trivial_over_layers", 1)):
-            values = [pair[side] for pair in both if pair[side] is not None]
+            values = [value for pair in both if (value := pair[side]) is not None]
             if values:
                 yield _middle(f"median_{name}_at_{bits}", values)
     yield from _sizes([pair for pairs in tables.values() for pair in _at(pairs, SIZED_AT)])

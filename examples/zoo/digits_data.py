@@ -66,7 +66,8 @@ def latency(images: Real, random: np.random.RandomState) -> Bytes:
     spikes = np.arange(LATENCY_STEPS)[None, :, None] == np.where(fires, step, -1)[:, None, :]
     # a stray spike in about 2 % of (pixel, sample) pairs
     stray = random.random_sample(spikes.shape) < LATENCY_NOISE / LATENCY_STEPS
-    return (spikes | stray).astype(np.uint8)
+    seen: Bytes = (spikes | stray).astype(np.uint8)
+    return seen
 
 
 def motion_events(images: Real, random: np.random.RandomState) -> Bytes:

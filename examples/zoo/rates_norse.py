@@ -49,4 +49,4 @@ if __name__ == "__main__":
     data = start("rates")
     net = network()
     fit(net, lambda x: forward(net, x), data, Recipe(epochs=30, learning_rate=1e-2, count_scale=0.7))
-    ship("rates_norse", to_nir(net, torch.zeros(1, SIZES[0])), lambda x: forward(net, x), data)
+    ship("rates_norse", to_nir(net, torch.zeros(SIZES[0])), lambda x: forward(net, x), data)
