@@ -23,6 +23,7 @@ $(STAMP): requirements/lock.txt requirements/constraints.txt pyproject.toml clie
 	$(BIN)/python -m pip install -q --require-hashes -r requirements/lock.txt
 	$(BIN)/python -m pip install -q $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) -c requirements/constraints.txt torch
 	$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e client -e .
+	$(BIN)/python -m engine.kernels.build
 	@touch $(STAMP)
 
 demo: setup ## The main job on real data, through the real service; last line: RESULT {json}

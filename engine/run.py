@@ -16,6 +16,7 @@ import torch
 from engine.data.batches import Dataset, load
 from engine.data.counts import read_counts
 from engine.errors import InvalidDataset, InvalidSpec
+from engine.kernels import native
 from engine.network.canonical import read_canonical
 from engine.network.discretise import discretise
 from engine.network.model import Network
@@ -125,6 +126,7 @@ def _prepare_process(job: Job, network: Network) -> Environment:
         device=job.device,
         threads=torch.get_num_threads(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        neuron_scan=native.status(),
     )
 
 

@@ -7,6 +7,8 @@ import os
 import signal
 from types import FrameType
 
+from engine.kernels.build import main as build_kernels
+
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
@@ -17,6 +19,8 @@ def main() -> None:
     from worker import app as application  # reads the class, so it is imported now
 
     application.set_up_logging()
+    if job_class == "compute":
+        build_kernels()  # here, for the confined children cannot
     if application.settings.redis_url:
         application.app.worker_main(_celery_arguments(job_class))
     else:

@@ -7,6 +7,7 @@ layer with linear recurrent weights, the usual case, takes the fast scan.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -119,9 +120,22 @@ def read_out(readout: Readout, result: ScanResult) -> Tensor:
 
 def apply_synapse(synapse: Synapse, spikes: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """The synaptic sum of spikes ``[rows, *source_shape]`` into a layer: ``[rows, *shape]`` in ``dtype``."""
+    value = _weigh(synapse, spikes).to(dtype).reshape(-1, *shape)
+    return value if synapse.gain is None else value * synapse.gain
+
+
+def _weigh(synapse: Synapse, spikes: Tensor) -> Tensor:
+    """The sum before its gain, in the dtype that it was computed in."""
+    value = _product(synapse, spikes)
+    for step in synapse.connection.after:
+        value = _apply_map(step, value)
+    return value
+
+
+def _product(synapse: Synapse, spikes: Tensor) -> Tensor:
     connection, weight = synapse.connection, synapse.weight
     if (exact := _convolve_exactly(synapse, spikes)) is not None:
-        return _shaped(synapse, exact, shape, dtype)
+        return exact
     value = spikes if weight is None else spikes.to(weight.dtype)
     for step in connection.before:
         value = _apply_map(step, value)
@@ -131,15 +145,7 @@ def apply_synapse(synapse: Synapse, spikes: Tensor, shape: tuple[int, ...], dtyp
         convolve = F.conv1d if connection.kind == "conv1d" else F.conv2d
         geometry = connection.stride, connection.padding, connection.dilation, connection.groups
         value = convolve(value, weight, synapse.bias, *geometry)
-    return _shaped(synapse, value, shape, dtype)
-
-
-def _shaped(synapse: Synapse, value: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """What follows the product: maps, the target's shape and dtype, the gain."""
-    for step in synapse.connection.after:
-        value = _apply_map(step, value)
-    value = value.to(dtype).reshape(-1, *shape)
-    return value if synapse.gain is None else value * synapse.gain
+    return value
 
 
 def _convolve_exactly(synapse: Synapse, spikes: Tensor) -> Tensor | None:
@@ -184,22 +190,52 @@ def _run_component(
     prepared: Prepared, stages: list[Stage], seen: Mapping[str, Tensor], gradient: SpikeGradient | None
 ) -> dict[str, ScanResult]:
     inside = {stage.name for stage in stages}
-    currents = {stage.name: _outer_current(prepared, stage, inside, seen) for stage in stages}
     keep = {stage.name: stage.name == prepared.output and prepared.readout != "spike_count" for stage in stages}
     if len(stages) == 1:
         stage = stages[0]
         loops = [s for s in stage.synapses if s.connection.source in inside]
         if all(_is_dense(s, stage) for s in loops):
-            current, recurrent = currents[stage.name], None
-            for synapse in loops:
-                weight, bias = _dense_weight(synapse, prepared.dtype)
-                recurrent = weight if recurrent is None else recurrent + weight
-                current = current if bias is None else current + bias
-            result = neuron_scan(
-                current, stage.rule, recurrent=recurrent, gradient=gradient, keep_membrane=keep[stage.name]
-            )
-            return {stage.name: result}
+            return {stage.name: _scan_stage(prepared, stage, loops, seen, gradient, keep[stage.name])}
+    currents = {stage.name: _outer_current(prepared, stage, inside, seen) for stage in stages}
     return _step_together(prepared, stages, currents, gradient, keep)
+
+
+def _scan_stage(
+    prepared: Prepared,
+    stage: Stage,
+    loops: list[Synapse],
+    seen: Mapping[str, Tensor],
+    gradient: SpikeGradient | None,
+    keep_membrane: bool,
+) -> ScanResult:
+    """One layer over all steps. A single synapse's sums go into the scan as they are, its gain is applied there."""
+    outer = [synapse for synapse in stage.synapses if synapse.connection.source != stage.name]
+    weights = [_dense_weight(synapse, prepared.dtype) for synapse in loops]
+    recurrent = functools.reduce(torch.add, [weight for weight, _ in weights]) if weights else None
+    biases = [bias for _, bias in weights if bias is not None]
+    gain = None
+    if len(outer) == 1 and not biases:
+        x = seen[INPUT]
+        current = _weigh(outer[0], _arriving(outer[0], seen)).reshape(*x.shape[:2], *stage.shape)
+        gain = outer[0].gain
+        if current.dtype not in (torch.float32, prepared.dtype):
+            current = current.to(prepared.dtype)
+    else:
+        current = functools.reduce(torch.add, biases, _outer_current(prepared, stage, {stage.name}, seen))
+    return neuron_scan(
+        current,
+        stage.rule,
+        gain=gain,
+        dtype=prepared.dtype,
+        recurrent=recurrent,
+        gradient=gradient,
+        keep_membrane=keep_membrane,
+    )
+
+
+def _arriving(synapse: Synapse, seen: Mapping[str, Tensor]) -> Tensor:
+    """The spikes that a synapse weighs, ``[time·batch, *source_shape]``."""
+    return late(synapse.connection, seen[synapse.connection.source]).flatten(0, 1)
 
 
 def _outer_current(prepared: Prepared, stage: Stage, inside: set[str], seen: Mapping[str, Tensor]) -> Tensor:
@@ -210,8 +246,7 @@ def _outer_current(prepared: Prepared, stage: Stage, inside: set[str], seen: Map
     for synapse in stage.synapses:
         if synapse.connection.source in inside:
             continue
-        spikes = late(synapse.connection, seen[synapse.connection.source])
-        value = apply_synapse(synapse, spikes.flatten(0, 1), stage.shape, prepared.dtype)
+        value = apply_synapse(synapse, _arriving(synapse, seen), stage.shape, prepared.dtype)
         value = value.reshape(steps, batch, *stage.shape)
         total = value if total is None else total + value
     if total is None:

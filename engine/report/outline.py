@@ -224,6 +224,7 @@ def _inputs(report: Report) -> Block:
         ("seed", str(report.job.seed)),
         ("engine", f"{where.engine_version}, torch {where.torch_version}"),
         ("device", f"{where.device}, {where.threads} threads, {where.cpu_capability}"),
+        ("neuron scan", where.neuron_scan or "–"),
     ]
     dynamics = [(name, str(value)) for name, value in network.dynamics.model_dump().items() if value is not None]
     return Block(

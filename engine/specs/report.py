@@ -277,6 +277,7 @@ class Environment(Spec):
     device: str
     threads: int
     cpu_capability: str
+    neuron_scan: str = Field(default="", description="native (level), or torch (why); both give the same numbers")
 
 
 Section = Annotated[

@@ -22,6 +22,7 @@ RESETS = [
     dict(reset="to_value", timing="next_step", order="before_leak"),
     dict(reset="to_value", timing="next_step", order="after_leak"),
     dict(reset="to_value", timing="next_step", order="after_leak", drop_input=True),
+    dict(reset="subtract", timing="next_step", order="after_leak", drop_input=True),
     dict(reset="subtract", max_spikes=5),
     dict(reset="subtract", residue_raises=True),
 ]

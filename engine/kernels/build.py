@@ -1,0 +1,108 @@
+"""Compile the native scan: ``python -m engine.kernels.build``, which ``make setup`` calls; the standard library alone.
+
+One library per level of the processor, named by the hash of its sources and flags, in ``native/build`` beside them. It
+is never needed: where there is no compiler the torch scan runs, with the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parent / "native"
+FOLDER = SOURCES / "build"
+COMMON = ("-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+# Named as torch names what it found (torch.backends.cpu.get_cpu_capability), so that both use the same level.
+LEVELS: dict[str, tuple[str, ...]] = {
+    "DEFAULT": (),
+    "AVX2": ("-march=x86-64-v3",),
+    "AVX512": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
+}
+PATIENCE_S = 120.0
+
+
+class CannotBuild(Exception):
+    """There is no compiler, it failed, or its result cannot be written; the message says which."""
+
+
+def levels() -> tuple[str, ...]:
+    """The levels that this kind of machine knows."""
+    return tuple(LEVELS) if platform.machine() in ("x86_64", "AMD64") else ("DEFAULT",)
+
+
+def library_path(level: str) -> Path:
+    """Where the library of a level is, or would be.
+
+    Example:
+        >>> library_path("DEFAULT").name.startswith("scan-default-")
+        True
+    """
+    digest = hashlib.sha256(repr((COMMON, LEVELS[level])).encode())
+    for source in sorted(SOURCES.iterdir()):
+        if source.suffix in (".c", ".h", ".inc"):
+            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return FOLDER / f"scan-{level.lower()}-{digest.hexdigest()[:16]}.so"
+
+
+def build(level: str) -> Path:
+    """Compile one level unless that was done; the file appears whole or not at all.
+
+    Raises:
+        CannotBuild: see there. Nothing is compiled where the folder cannot be written, as in a confined child.
+    """
+    path = library_path(level)
+    if path.exists():
+        return path
+    compiler = next((found for name in (os.environ.get("CC"), "cc", "gcc", "clang") if (found := _which(name))), None)
+    if compiler is None:
+        raise CannotBuild("no C compiler (cc, gcc or clang) was found")
+    try:
+        FOLDER.mkdir(exist_ok=True)
+        handle, name = tempfile.mkstemp(".so", "new-", FOLDER)
+        os.close(handle)
+    except OSError as error:
+        raise CannotBuild(f"{FOLDER.name} cannot be written: {error.strerror}") from error
+    new = Path(name)
+    try:
+        _compile((compiler, *COMMON, *LEVELS[level], str(SOURCES / "scan.c"), "-o", str(new), "-lm"))
+        new.chmod(0o644)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+    return path
+
+
+def _which(name: str | None) -> str | None:
+    return shutil.which(name) if name else None
+
+
+def _compile(command: tuple[str, ...]) -> None:
+    try:
+        subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=PATIENCE_S, stdin=subprocess.DEVNULL
+        )
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.strip().splitlines() or [f"status {error.returncode}"]
+        raise CannotBuild(f"the C compiler failed: {lines[0]}") from error
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CannotBuild(f"the C compiler could not run: {type(error).__name__}") from error
+
+
+def main() -> int:
+    """Build every level; a failure is told and is not an error, for the torch scan remains."""
+    for level in levels():
+        try:
+            build(level)
+        except CannotBuild as error:
+            print(f"native scan ({level}): not built: {error}; the torch scan is used, several times slower")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

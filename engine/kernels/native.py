@@ -1,0 +1,202 @@
+"""The loaded native library: which one, why not, and running its functions on several threads.
+
+The one place that loads native code of ours. Results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from engine.kernels.build import CannotBuild, build, levels, library_path
+
+_LOG = logging.getLogger(__name__)
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_pool_threads = 0
+_enabled = True
+
+
+class LeakStruct(ctypes.Structure):
+    """``Leak`` of native/scan.h."""
+
+    _fields_ = (
+        ("kind", ctypes.c_int32),
+        ("rounding", ctypes.c_int32),
+        ("factor", ctypes.c_void_p),
+        ("slope", ctypes.c_void_p),
+    )
+
+
+class RuleStruct(ctypes.Structure):
+    """``Rule`` of native/scan.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("steps", "columns", "neurons", "period", "width")),
+        ("leak_v", LeakStruct),
+        ("leak_i", LeakStruct),
+        *(
+            (name, ctypes.c_int32)
+            for name in (
+                "has_current", "current_old", "resets", "same_step", "order", "drops", "fires", "compare_gt",
+                "max_spikes", "limited", "through", "narrow",
+            )
+        ),
+        ("mode", ctypes.c_uint32),
+        ("low", ctypes.c_double),
+        ("high", ctypes.c_double),
+        *(
+            (name, ctypes.c_void_p)
+            for name in (
+                "gain", "bias", "bias_i", "fire_at", "reset_sub", "reset_to", "floor", "start", "steep", "scale",
+                "recurrent",
+            )
+        ),
+    )  # fmt: skip
+
+
+class ForwardStruct(ctypes.Structure):
+    """``Forward`` of native/scan.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_void_p)
+        for name in ("current", "spikes", "u", "raw", "membrane", "final_v", "final_i", "inside")
+    )
+
+
+class BackwardStruct(ctypes.Structure):
+    """``Backward`` of native/scan.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_void_p)
+        for name in (
+            "u", "raw", "g_spikes", "g_membrane", "inside", "g_current", "g_acc",
+            "g_bias", "g_bias_i", "g_fire", "g_sub",
+        )
+    )  # fmt: skip
+
+
+Kernel = Callable[..., int]
+
+
+@dataclass(frozen=True)
+class Library:
+    """The kernels of one library, by (direction, dtype)."""
+
+    level: str
+    kernels: dict[tuple[str, torch.dtype], Kernel]
+    float_mode: Callable[[], int]
+
+
+def library() -> Library | None:
+    """The library, or None: then :func:`status` says why."""
+    return _load()[0] if _enabled else None
+
+
+def status() -> str:
+    """``native (AVX512)``, or ``torch (`` and why ``)``.
+
+    Example:
+        >>> status().partition(" ")[0] in ("native", "torch")
+        True
+    """
+    found, reason = _load()
+    if not _enabled:
+        return "torch (the native scan was switched off)"
+    return f"torch ({reason})" if found is None else f"native ({found.level})"
+
+
+@contextmanager
+def switched_off() -> Iterator[None]:
+    """The torch scan runs inside the block, whatever is built."""
+    global _enabled
+    before, _enabled = _enabled, False
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+def run_split(kernel: Kernel, rule: RuleStruct, io: ctypes.Structure, cut: int, work: int) -> None:
+    """Run a kernel over all columns, on as many threads as torch uses where the work is worth it.
+
+    Args:
+        kernel: of a :class:`Library`.
+        rule: the rule.
+        io: the arrays.
+        cut: columns may be divided at multiples of this.
+        work: values that are walked through.
+
+    Raises:
+        MemoryError: the kernel found no memory for its buffers.
+    """
+    columns = int(rule.columns)
+    parts = max(1, min(torch.get_num_threads(), columns // cut, work // LEAST_WORK))
+    edges = [columns * k // parts // cut * cut for k in range(parts)] + [columns]
+    calls = [(ctypes.byref(rule), ctypes.byref(io), a, b) for a, b in itertools.pairwise(edges)]
+    waiting = [_threads(parts - 1).submit(kernel, *call) for call in calls[1:]]
+    results = [kernel(*calls[0]), *(future.result() for future in waiting)]
+    if any(results):
+        raise MemoryError("no memory for the buffers of a neuron scan")
+
+
+LEAST_WORK = 1 << 17  # values per thread; below, handing over costs more than it brings
+
+
+def _threads(count: int) -> ThreadPoolExecutor:
+    global _pool, _pool_threads
+    with _lock:
+        if _pool is None or _pool_threads < count:
+            _pool, _pool_threads = ThreadPoolExecutor(max(count, 1), "scan"), count
+        return _pool
+
+
+def _forget_threads() -> None:
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)  # threads do not survive a fork
+
+
+@cache
+def _load() -> tuple[Library | None, str]:
+    """The library for the level that torch uses; built now, once, where nobody did."""
+    level = torch.backends.cpu.get_cpu_capability()
+    level = level if level in levels() else "DEFAULT"
+    try:
+        path = library_path(level)
+        return _bind(ctypes.CDLL(str(path if path.exists() else build(level))), level), ""
+    except (CannotBuild, OSError, AttributeError) as error:
+        _LOG.warning("the native scan is not used, the slower torch scan is: %s", error)
+        return None, str(error)
+
+
+def _bind(dll: ctypes.CDLL, level: str) -> Library:
+    """Declare the functions' types; a library whose structures differ is refused."""
+    sizes = (ctypes.c_int64 * 3)()
+    dll.spikebit_sizes.restype = None
+    dll.spikebit_sizes(sizes)
+    expected = [ctypes.sizeof(kind) for kind in (RuleStruct, ForwardStruct, BackwardStruct)]
+    if list(sizes) != expected:
+        raise OSError(f"structures of {list(sizes)} bytes, expected {expected}")
+    kernels: dict[tuple[str, torch.dtype], Kernel] = {}
+    for direction in ("forward", "backward"):
+        for name, dtype in (("float", torch.float32), ("double", torch.float64)):
+            function = getattr(dll, f"spikebit_{direction}_{name}")
+            function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
+            function.restype = ctypes.c_int
+            kernels[direction, dtype] = function
+    dll.spikebit_float_mode.restype = ctypes.c_uint32
+    return Library(level, kernels, dll.spikebit_float_mode)
