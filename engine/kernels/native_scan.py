@@ -158,7 +158,7 @@ def _pack(found: Library, given: ScanInput, rule: NeuronRule, gradient: SpikeGra
         setattr(struct, name, packed.per_neuron(getattr(rule, name)))
     if rule.resets == "to_value" or saves_raw(rule):
         struct.reset_to = packed.per_neuron(needed(rule.reset_to))
-    if rule.resets == "subtract" or rule.max_spikes > 1:
+    if rule.resets == "subtract" or (rule.fire_at is not None and rule.max_spikes > 1):
         needed(rule.reset_sub)
     if gradient is not None and rule.fire_at is not None:  # as surrogate_of writes it
         scale = (rule.fire_at if rule.reset_sub is None else rule.reset_sub).detach().abs()

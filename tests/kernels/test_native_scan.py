@@ -158,6 +158,13 @@ def test_results_do_not_depend_on_threads(recurrent, monkeypatch):
 
 
 @needs_library
+@pytest.mark.parametrize("rule", [dict(max_spikes=7), dict(order="after_leak", timing="next_step", drop_input=True)])
+def test_neurons_that_never_fire_need_no_reset(rule):
+    current = torch.randn(6, 2, 3, generator=torch.Generator().manual_seed(8)).requires_grad_()
+    assert_same_bits(*run_both(current, NeuronRule(leak_v=FloatLeak(torch.tensor(0.9)), **rule), []))
+
+
+@needs_library
 def test_threads_flush_denormals_as_the_caller_does(monkeypatch):
     monkeypatch.setattr(native, "LEAST_WORK", 1)
     rule = NeuronRule(leak_v=FloatLeak(torch.tensor(0.5)), start=torch.tensor(1e-37))
