@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from engine.data.batches import Dataset, load
 from engine.data.counts import read_counts
+from engine.data.traces import read_traces
 from engine.errors import InvalidDataset, InvalidSpec
 from engine.kernels import native
 from engine.network.canonical import read_canonical
@@ -39,6 +42,7 @@ class Inputs:
     model: Path
     dataset: Path
     expected_counts: Path | None = None
+    expected_traces: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,11 @@ def _run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | Non
     network = discretise(graph, job.dynamics)
     environment = _prepare_process(job, network)
     data, source = _load_data(job, inputs, network)
-    expected = None
-    if inputs.expected_counts is not None:
-        outputs = network.layer(network.output).decay_v.size
-        expected = read_counts(inputs.expected_counts, len(data.test), outputs)
+    expected = _expected_counts(inputs, data, network)
+    traces = None
+    if inputs.expected_traces is not None:
+        shapes = {layer.name: layer.shape for layer in network.layers}
+        traces = read_traces(inputs.expected_traces, len(data.test), data.steps, shapes)
     saved: Mapping[str, Any] = {} if resume is None else load_checkpoint(resume)
     work = Work(graph=graph, network=network, data=data, validation_source=source)
     if saved:
@@ -92,6 +97,7 @@ def _run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | Non
         events=events,
         device=torch.device(job.device),
         expected_counts=expected,
+        expected_traces=traces,
         saved=saved.get("state"),
         saved_step=saved.get("step", -1),
     )
@@ -104,6 +110,12 @@ def _run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | Non
 
     artifacts = (*write_report(report, out), *work.artifacts)
     return Outcome(report, artifacts, report.verdict)
+
+
+def _expected_counts(inputs: Inputs, data: Dataset, network: Network) -> NDArray[np.int64] | None:
+    if inputs.expected_counts is None:
+        return None
+    return read_counts(inputs.expected_counts, len(data.test), network.layer(network.output).decay_v.size)
 
 
 def _prepare_process(job: Job, network: Network) -> Environment:

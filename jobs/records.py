@@ -144,6 +144,7 @@ class Job(Record):
     model_id: Mapped[str]
     dataset_id: Mapped[str]
     expected_counts: Mapped[str | None] = mapped_column(String(71))
+    expected_traces: Mapped[str | None] = mapped_column(String(71))
     request: Mapped[dict[str, Any]]
     spec: Mapped[dict[str, Any]]
     label: Mapped[str | None]
@@ -169,6 +170,7 @@ class Job(Record):
         Index(None, "tenant_id", "model_id"),
         Index(None, "tenant_id", "dataset_id"),
         Index(None, "expected_counts"),
+        Index(None, "expected_traces"),
     )
 
 

@@ -170,8 +170,7 @@ def run_job(pipe: Pipe, module: Any, run: Callable[..., Any], notes: list[str], 
             pipe.send(Log(message=note))
         job = Job.model_validate(line.job)
         files = line.inputs
-        counts = Path(files.expected_counts) if files.expected_counts else None
-        inputs = module.Inputs(model=Path(files.model), dataset=Path(files.dataset), expected_counts=counts)
+        inputs = module.Inputs(**{name: Path(path) for name, path in files.model_dump(exclude_none=True).items()})
         pipe.send(Started())
         outcome = run(job, inputs, out, PipeEvents(pipe), Path(line.resume) if line.resume else None)
         artifacts = tuple(
@@ -191,7 +190,7 @@ def _keep_to_own_files(line: JobLine) -> list[str]:
     scratch = Path(line.out) / ".scratch"
     scratch.mkdir(exist_ok=True)
     os.environ.update(TMPDIR=str(scratch), MPLCONFIGDIR=str(scratch))
-    given = (line.inputs.model, line.inputs.dataset, line.inputs.expected_counts, line.resume)
+    given = (*line.inputs.model_dump().values(), line.resume)
     reason = confine([path for path in given if path], [line.out])
     return [] if reason is None else [f"file isolation is not available here ({reason}); the child sees what we see"]
 

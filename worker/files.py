@@ -36,9 +36,14 @@ def prepare(service: Service, claim: JobClaim, folder: Path) -> Prepared:
         place.mkdir(mode=0o700)
         return blobs.local(tenant, digest, place)
 
-    counts = None if claim.expected_counts is None else str(local(claim.expected_counts, "counts"))
+    def given(digest: str | None, name: str) -> str | None:
+        return None if digest is None else str(local(digest, name))
+
     inputs = InputFiles(
-        model=str(local(claim.model, "model")), dataset=str(local(claim.dataset, "dataset")), expected_counts=counts
+        model=str(local(claim.model, "model")),
+        dataset=str(local(claim.dataset, "dataset")),
+        expected_counts=given(claim.expected_counts, "counts"),
+        expected_traces=given(claim.expected_traces, "traces"),
     )
     out = folder / "out"
     out.mkdir(mode=0o700)

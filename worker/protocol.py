@@ -29,6 +29,7 @@ class InputFiles(_Message):
     model: str
     dataset: str
     expected_counts: str | None = None
+    expected_traces: str | None = None
 
 
 class JobLine(_Message):

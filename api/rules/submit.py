@@ -68,6 +68,7 @@ def draft(request: JobRequest, job: Job, settings: Settings) -> Draft:
         spec=job.model_dump(mode="json"),
         engine_version=engine_version(),
         expected_counts=request.expected_counts,
+        expected_traces=request.expected_traces,
         label=request.label,
         queue_deadline_s=settings.queue_deadline_s if wait is None else wait,
         run_deadline_s=settings.run_deadline_s if run is None else run,

@@ -110,6 +110,28 @@ def summary_table(report: Report) -> Table:
     return table
 
 
+def firing_table(section: Mapping[str, Any]) -> Table:
+    """Firing of every neuron layer on the test split, and the operations that its synapses cost per sample."""
+    table = Table(title="firing on the test split", title_justify="left")
+    table.add_column("layer")
+    for column in ("neurons", "rate", "dead", "saturated", "operations into it"):
+        table.add_column(column, justify="right")
+    into: dict[str, float] = {}
+    for one in section.get("operations") or []:
+        into[one["target"]] = into.get(one["target"], 0.0) + one["per_sample"]
+    for layer in section["layers"]:
+        cost = into.get(layer["layer"])
+        table.add_row(
+            escape(layer["layer"]),
+            f"{layer['neurons']:,}",
+            f"{layer['firing_rate']:.4f}",
+            str(layer["dead"]),
+            str(layer["saturated"]),
+            "–" if cost is None else f"{cost:,.1f}",
+        )
+    return table
+
+
 def record_table(record: Mapping[str, Any], hidden: Container[str] = ()) -> Table:
     """A record of the service, a line per field; what is inside a field stands under ``field.inner``."""
     table = Table(show_header=False)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.data.batches import Split
+from engine.network.model import INPUT
 from engine.network.simulate import Prepared, run
 
 BATCH_BYTES = 256 << 20  # currents and spikes of one batch; keeps an evaluation well under 2 GiB resident
@@ -22,7 +23,8 @@ LARGEST_BATCH = 256
 class Activity:
     """Readout ``[sample, output]`` and, per layer, each neuron's firing.
 
-    ``rates``: spikes per step. ``busy``: share of the steps with at least one spike.
+    ``rates``: spikes per step. ``busy``: share of the steps with at least one spike; under ``@input`` the share of the
+    steps in which each input value is not zero.
     """
 
     counts: NDArray[np.float64]
@@ -50,11 +52,13 @@ def measure(
     steps = split.x.shape[1]
     spikes = {stage.name: torch.zeros(stage.shape, dtype=torch.float64) for stage in prepared.stages}
     active = {name: torch.zeros_like(total) for name, total in spikes.items()}
+    entering = np.zeros(split.x.shape[2:])
     counts: list[Tensor] = []
     for x, _ in split.batches(batch_size(prepared, steps)):
         with torch.no_grad():
             trace = run(prepared, torch.as_tensor(x, device=prepared.device), record="*")
         counts.append(trace.counts.cpu())
+        entering += np.count_nonzero(x, axis=(0, 1))
         for name, fired in trace.spikes.items():
             spikes[name] += fired.sum((0, 1), dtype=torch.float64).cpu()
             active[name] += (fired > 0).sum((0, 1)).cpu()
@@ -63,5 +67,8 @@ def measure(
     return Activity(
         counts=torch.cat(counts).double().numpy(),
         rates={name: (value / total).flatten().numpy() for name, value in spikes.items()},
-        busy={name: (value / total).flatten().numpy() for name, value in active.items()},
+        busy={
+            INPUT: (entering / total).reshape(-1),
+            **{name: (value / total).flatten().numpy() for name, value in active.items()},
+        },
     )

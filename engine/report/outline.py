@@ -19,6 +19,7 @@ from engine.specs.report import (
 )
 
 S = TypeVar("S")
+_WORDS = {"network": "float network", "program": "program"}
 
 
 def outline(report: Report) -> tuple[Block, ...]:
@@ -118,6 +119,9 @@ def _accuracy(report: Report) -> Block | None:
                 f"got {first.got}."
             )
         sentences.append(text)
+    if before is not None and before.traces is not None:
+        sentences.append(parts.trace_sentence(before.traces))
+        tables.append(parts.traces(before.traces))
     shown = after or before
     matrix = None if shown is None else parts.confusion(shown, report.data)
     if matrix is not None:
@@ -178,9 +182,19 @@ def _firing(report: Report) -> Block | None:
             "Distance: Wasserstein-1 between the distributions of the layer's firing rates, float network against "
             "program, in spikes per step."
         )
-    return Block(
-        "firing", "Firing", tuple(said), tuple(drawn), (table("Firing on the test split", header, rows, "measured"),)
-    )
+    tables = [table("Firing on the test split", header, rows, "measured")]
+    if first.operations:
+        said.append(
+            "A synaptic operation is one non-zero source value that reaches one synapse with a weight other than zero; "
+            f"{number(first.operations_per_sample, 6)} per sample in the {_WORDS[first.of]}"
+            + (
+                "."
+                if after is None or after is first
+                else f", {number(after.operations_per_sample, 6)} in the program."
+            )
+        )
+        tables.append(parts.operations(first, after if after is not first else None))
+    return Block("firing", "Firing", tuple(said), tuple(drawn), tuple(tables))
 
 
 def _firing_rows(

@@ -12,6 +12,7 @@ from engine.specs.report import (
     FinetuneSection,
     ProgramSection,
     SensitivitySection,
+    TraceAgreement,
     TrainingCurve,
 )
 
@@ -216,6 +217,55 @@ def program(section: ProgramSection) -> Block:
             ),
         ),
     )
+
+
+def trace_sentence(agreement: TraceAgreement) -> str:
+    """How many traced spikes are met, and where they part first."""
+    compared = sum(layer.compared for layer in agreement.layers)
+    differing = sum(layer.differing for layer in agreement.layers)
+    text = (
+        f"Expected spikes inside the network: {count(differing)} of {count(compared)} neuron-steps differ over "
+        f"{count(agreement.samples)} samples."
+    )
+    first = agreement.first_difference
+    if first is None:
+        return text
+    return (
+        f"{text} First difference: sample {first.sample}, layer {first.layer}, step {first.step}, neuron "
+        f"{first.neuron}: expected {first.expected}, got {first.got}."
+    )
+
+
+def traces(agreement: TraceAgreement) -> Table:
+    """A row per traced layer, in execution order."""
+    rows = [
+        (
+            layer.layer,
+            count(layer.compared),
+            count(layer.differing),
+            "–" if layer.first_step is None else str(layer.first_step),
+        )
+        for layer in agreement.layers
+    ]
+    header = ("layer", "neuron-steps compared", "differing", "first differing step")
+    return table("Expected spikes by layer", header, rows, agreement.basis)
+
+
+def operations(section: EvaluateSection, program: EvaluateSection | None) -> Table:
+    """A row per connection; the program's operations beside the float network's where both ran."""
+    later = {} if program is None else {one.connection: one for one in program.operations}
+    rows = [
+        (
+            one.connection,
+            f"{one.source} → {one.target}",
+            count(one.synapses),
+            number(one.per_sample, 6),
+            number(later[one.connection].per_sample, 6) if one.connection in later else "–",
+        )
+        for one in section.operations
+    ]
+    header = ("connection", "from → to", "synapses", "operations / sample", "program")
+    return table("Synaptic operations on the test split", header, rows, "measured", collapsed=len(rows) > 12)
 
 
 def confusion(section: EvaluateSection, data: DataSummary) -> tuple[Figure, Table] | None:

@@ -45,6 +45,9 @@ class JobRequest(Spec):
     gates: Gates = Gates()
     expect: float | None = Field(default=None, ge=0, le=1, description="The float network's accuracy on the test split")
     expected_counts: str | None = Field(default=None, pattern="^sha256:[0-9a-f]{64}$", description="Blob with counts")
+    expected_traces: str | None = Field(
+        default=None, pattern="^sha256:[0-9a-f]{64}$", description="Blob with spikes of single layers"
+    )
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     device: Literal["cpu", "cuda"] = "cpu"
     deadlines: Deadlines = Deadlines()

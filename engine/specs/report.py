@@ -68,6 +68,47 @@ class Agreement(Spec):
     basis: Basis = "measured"
 
 
+class FirstSpikeDifference(Spec):
+    """Where the spikes of a traced layer part first: first sample, then earliest step, then execution order."""
+
+    sample: int = Field(description="Row of x_test")
+    sample_row: int = Field(description="Row of the traces file")
+    layer: str
+    step: int
+    neuron: int = Field(description="Position in the flattened layer")
+    expected: int
+    got: int
+
+
+class LayerTrace(Spec):
+    """Spikes of one layer against the expected ones."""
+
+    layer: str
+    compared: int = Field(description="Neuron-steps")
+    differing: int
+    first_step: int | None = Field(default=None, description="Earliest step of any sample in which a neuron differs")
+
+
+class TraceAgreement(Spec):
+    """Spikes inside the network against the ones that the user expects."""
+
+    samples: int
+    layers: tuple[LayerTrace, ...] = Field(description="In execution order")
+    first_difference: FirstSpikeDifference | None = None
+    basis: Basis = "measured"
+
+
+class SynapticOperations(Spec):
+    """How often the synapses of one connection were used, on average over the test samples."""
+
+    connection: str
+    source: str
+    target: str
+    synapses: int = Field(description="Pairs of source and target with a weight other than zero")
+    per_sample: float = Field(description="Non-zero source values times the synapses that each reaches")
+    basis: Basis = "measured"
+
+
 class EvaluateSection(Spec):
     """Result of one ``evaluate`` step."""
 
@@ -77,7 +118,10 @@ class EvaluateSection(Spec):
     accuracy: Accuracy
     confusion: tuple[tuple[int, ...], ...] = Field(description="Rows: label, columns: prediction")
     agreement: Agreement | None = None
+    traces: TraceAgreement | None = None
     layers: tuple[LayerActivity, ...]
+    operations: tuple[SynapticOperations, ...] = Field(default=(), description="Per connection, in execution order")
+    operations_per_sample: float | None = Field(default=None, description="Sum over the connections")
     seconds: float
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.data.batches import Dataset
+from engine.data.traces import Traces
 from engine.network.graph import Graph
 from engine.network.model import Network
 from engine.program.program import IntegerProgram
@@ -47,8 +48,8 @@ class ArtifactFile:
 class Context:
     """What is the same for all steps of a job.
 
-    ``expected_counts`` ``[test sample, output]`` or None. ``saved`` is the state that an earlier attempt left in its
-    last checkpoint, for the step at index ``saved_step``.
+    ``expected_counts`` ``[test sample, output]`` or None; ``expected_traces``: spikes inside the network, or None.
+    ``saved`` is the state that an earlier attempt left in its last checkpoint, for the step at index ``saved_step``.
     """
 
     job: Job
@@ -56,6 +57,7 @@ class Context:
     events: Events
     device: torch.device
     expected_counts: NDArray[np.int64] | None = None
+    expected_traces: Traces | None = None
     saved: Mapping[str, Any] | None = None
     saved_step: int = -1
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from engine.data.batches import Split
 from engine.data.counts import write_counts
 from engine.errors import ExpectationMissed, InvalidSpec
+from engine.network.compare_traces import compare_traces
 from engine.network.measure import Activity, measure
+from engine.network.operations import synaptic_operations
 from engine.network.prepare import prepare
 from engine.network.simulate import Prepared
 from engine.program.simulate import prepare_program
@@ -32,8 +34,9 @@ def evaluate_step(spec: EvaluateStep, work: Work, context: Context) -> Work:
     """
     began = time.perf_counter()
     test = _clamped(spec, work)
+    prepared = _prepared(spec, work, context)
     activity = measure(
-        _prepared(spec, work, context),
+        prepared,
         test,
         lambda done, total: context.events.progress("evaluate", done, total, spec.of),
     )
@@ -41,6 +44,8 @@ def evaluate_step(spec: EvaluateStep, work: Work, context: Context) -> Work:
     accuracy = accuracy_of(int(right.sum()), len(test))
     if spec.of == "network":
         _check_expectation(context.job.expect, accuracy)
+    operations = synaptic_operations(prepared, activity.busy, test.x.shape[1])
+    traces = context.expected_traces if spec.of == "network" else None
     path = f"counts-{spec.of}.npz"
     write_counts(context.out / path, _whole(activity))
     section = EvaluateSection(
@@ -48,7 +53,10 @@ def evaluate_step(spec: EvaluateStep, work: Work, context: Context) -> Work:
         accuracy=accuracy,
         confusion=_confusion(test.y, activity.counts.argmax(1), activity.counts.shape[1]),
         agreement=_agreement(activity, context) if spec.of == "network" else None,
+        traces=None if traces is None else compare_traces(prepared, test, traces),
         layers=tuple(activity_of(name, rates, activity.busy[name]) for name, rates in activity.rates.items()),
+        operations=operations,
+        operations_per_sample=sum(one.per_sample for one in operations),
         seconds=time.perf_counter() - began,
     )
     return replace(

@@ -83,9 +83,10 @@ def _referenced() -> ColumnElement[bool]:
             Job.status.in_(ACTIVE),
         )
     )
-    refers.append(
-        exists().where(Job.tenant_id == Blob.tenant_id, Job.expected_counts == Blob.digest, Job.status.in_(ACTIVE))
-    )
+    refers += [
+        exists().where(Job.tenant_id == Blob.tenant_id, column == Blob.digest, Job.status.in_(ACTIVE))
+        for column in (Job.expected_counts, Job.expected_traces)
+    ]
     union = refers[0]
     for one in refers[1:]:
         union = union | one  # type: ignore[assignment]

@@ -39,6 +39,7 @@ class JobClaim:
     model: str
     dataset: str
     expected_counts: str | None
+    expected_traces: str | None
     checkpoint: CheckpointRef | None
     run_seconds_left: float | None
     lease_until: datetime
@@ -125,6 +126,7 @@ def claim_job(database: Database, job_class: str, worker: str, lease_s: float) -
             model=_canonical(session, Model, job.tenant_id, job.model_id),
             dataset=_canonical(session, Dataset, job.tenant_id, job.dataset_id),
             expected_counts=job.expected_counts,
+            expected_traces=job.expected_traces,
             checkpoint=_last_checkpoint(session, job),
             run_seconds_left=left,
             lease_until=job.lease_until,

@@ -31,6 +31,7 @@ class Draft:
     spec: dict[str, Any]
     engine_version: str
     expected_counts: str | None = None
+    expected_traces: str | None = None
     job_class: str = "compute"
     priority: int = 0
     label: str | None = None
@@ -106,9 +107,9 @@ def _check_inputs(scoped: Scoped, draft: Draft) -> None:
         if row is None:
             raise NotFound(what, identity)
         _check_status(what, identity, row.status, row.problem)
-    counts = draft.expected_counts
-    if counts is not None and not touch(scoped.session, scoped.tenant_id, counts, scoped.now):
-        raise NotFound("blob", counts)
+    for blob in (draft.expected_counts, draft.expected_traces):
+        if blob is not None and not touch(scoped.session, scoped.tenant_id, blob, scoped.now):
+            raise NotFound("blob", blob)
 
 
 def _new_row(scoped: Scoped, identity: str, draft: Draft) -> dict[str, Any]:
@@ -122,6 +123,7 @@ def _new_row(scoped: Scoped, identity: str, draft: Draft) -> dict[str, Any]:
         "model_id": draft.model_id,
         "dataset_id": draft.dataset_id,
         "expected_counts": draft.expected_counts,
+        "expected_traces": draft.expected_traces,
         "request": draft.request,
         "spec": draft.spec,
         "label": draft.label,

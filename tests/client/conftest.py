@@ -26,6 +26,9 @@ REPORT: dict[str, Any] = {
             "of": "network",
             "accuracy": {"value": 0.95, "correct": 95, "samples": 100, "interval": {"low": 0.89, "high": 0.98}},
             "agreement": None,
+            "layers": [{"layer": "lif1", "neurons": 30, "firing_rate": 0.125, "dead": 2, "saturated": 0}],
+            "operations": [{"connection": "fc1", "source": "input", "target": "lif1", "per_sample": 4321.0}],
+            "operations_per_sample": 4321.0,
         },
         {
             "kind": "sensitivity",

@@ -96,6 +96,29 @@ def test_differing_counts_are_1(run: Run, service: Any, files: Files, tmp_path: 
     assert run("evaluate", *files, "--dynamics", "nir-paper", "--expect-counts", str(counts)).exit_code == 0
 
 
+def test_differing_spikes_are_1_and_are_told(run: Run, service: Any, files: Files, tmp_path: Path) -> None:
+    traces = tmp_path / "traces.npz"
+    traces.write_bytes(b"traces")
+    first = {"sample": 3, "layer": "lif1", "step": 7, "neuron": 2, "expected": 1, "got": 0}
+    layers = [{"layer": "lif1", "compared": 900, "differing": 4, "first_step": 7}]
+    service.report["sections"][0]["traces"] = {"samples": 2, "layers": layers, "first_difference": first}
+    arguments = ("evaluate", *files, "--dynamics", "nir-paper", "--expect-traces", str(traces))
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert "layer lif1, step 7, neuron 2: expected 1, got 0" in result.stdout
+    assert "4 of 900 neuron-steps differ" in result.stdout
+    assert service.bodies["jobs"]["expected_traces"].startswith("sha256:")
+    assert json.loads(run(*arguments, "--json").stdout)["traces"]["first_difference"] == first
+    layers[0]["differing"] = 0
+    assert run(*arguments).exit_code == 0
+
+
+def test_evaluate_prints_firing_and_operations(run: Run, files: Files) -> None:
+    result = run("evaluate", *files, "--dynamics", "nir-paper")
+    for text in ("lif1", "0.1250", "4,321.0 per sample"):
+        assert text in result.stdout
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

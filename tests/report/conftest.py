@@ -14,6 +14,17 @@ from engine.specs.steps import EvaluateStep
 
 LAYERS = ("fc1", "fc2", "readout <b>$x$</b>")
 
+TRACES = {
+    "samples": 4,
+    "layers": [
+        {"layer": "lif1", "compared": 5120, "differing": 0, "first_step": None},
+        {"layer": "lif2", "compared": 5120, "differing": 3, "first_step": 6},
+    ],
+    "first_difference": {
+        "sample": 11, "sample_row": 1, "layer": "lif2", "step": 6, "neuron": 40, "expected": 1, "got": 0,
+    },
+}  # fmt: skip
+
 
 def activity(layer: str, rate: float, dead: int) -> dict[str, Any]:
     histogram = [dead, *([3] * (len(RATE_EDGES) - 2))]
@@ -35,7 +46,19 @@ def evaluated(of: str, correct: int, scale: float, agreement: Any = None) -> dic
         "accuracy": accuracy_of(correct, 450),
         "confusion": [[140, 8, 2], [5, 145, 0], [3, 0, 147]],
         "agreement": agreement,
+        "traces": None if agreement is None else TRACES,
         "layers": [activity(f"lif{n}", scale * 0.1 * n, n - 1 if scale == 1 else n) for n in (1, 2, 3)],
+        "operations": [
+            {
+                "connection": name,
+                "source": "input",
+                "target": f"lif{n}",
+                "synapses": 900,
+                "per_sample": scale * 50.0 * n,
+            }
+            for n, name in enumerate(LAYERS, start=1)
+        ],
+        "operations_per_sample": scale * 300.0,
         "seconds": 0.5,
     }
 

@@ -11,13 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import runtime
+from engine.data.batches import load
 from engine.data.frames import canonicalise_frames
 from engine.errors import EngineError, ExpectationMissed, InvalidDataset, NotRepresentable
-from engine.network.canonical import write_canonical
+from engine.network.canonical import read_canonical, write_canonical
+from engine.network.discretise import discretise
 from engine.network.graph import Graph
 from engine.network.nodes import make_node
+from engine.network.prepare import prepare
+from engine.network.simulate import run as simulate
 from engine.run import Inputs, Outcome, run
 from engine.specs.dynamics import PRESETS
 from engine.specs.job import JobRequest, resolve_job
@@ -201,6 +206,23 @@ def test_expected_counts_are_compared(inputs: Inputs, tmp_path: Path) -> None:
     difference = agreement.first_difference
     assert (difference.sample, difference.output, difference.expected - difference.got) == (7, 2, 1)
     assert first.verdict == "none"
+
+
+def test_expected_spikes_are_compared_layer_by_layer(inputs: Inputs, tmp_path: Path) -> None:
+    network = discretise(read_canonical(inputs.model), PRESETS["nir-paper"])
+    rows, data = np.array([3, 11]), load(inputs.dataset)
+    x = torch.as_tensor(np.moveaxis(data.test.x[rows], 0, 1))
+    hid = simulate(prepare(network), x, record="*").spikes["hid"].numpy().swapaxes(0, 1).astype(np.uint8)
+    hid[1, 5, 2] ^= 1
+    np.savez(tmp_path / "traces.npz", samples=rows, layers=np.array(["hid"]), spikes_0=hid)
+    given = Inputs(inputs.model, inputs.dataset, expected_traces=tmp_path / "traces.npz")
+    found = section(go(given, tmp_path / "a", recipe="evaluate", options={}), "evaluate")
+    first = found.traces.first_difference
+    assert (first.sample, first.layer, first.step, first.neuron) == (11, "hid", 5, 2)
+    assert first.expected - first.got in (-1, 1)
+    assert "layer hid, step 5, neuron 2" in (tmp_path / "a" / "report.md").read_text()
+    assert found.operations_per_sample == pytest.approx(sum(one.per_sample for one in found.operations))
+    assert [one.connection for one in found.operations] == ["fc1", "rec", "fc2"]
 
 
 def test_test_split_alone_is_for_evaluate(inputs: Inputs, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from engine.errors import EngineError
 class Inputs:
     model: Path
     dataset: Path
-    expected_counts: Path | None
+    expected_counts: Path | None = None
+    expected_traces: Path | None = None
 
 
 def run(job: Any, inputs: Inputs, out: Path, events: Any, resume: Path | None) -> Any:

@@ -40,6 +40,10 @@ Expect = Annotated[
 ExpectCounts = Annotated[
     Path | None, typer.Option(metavar="FILE.npz", help="Output spike counts to compare with, sample by sample.")
 ]
+ExpectTraces = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.npz", help="Spikes of single layers to compare with; see docs/evaluate.md."),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of every random choice in the job.")]
 Label = Annotated[str | None, typer.Option(help="A name for the job.")]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the report and everything published.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from spikebit.commands import common
 from spikebit.commands.main_job import Finished, finish, inputs_from, sections, upload_inputs
 from spikebit.display import board, print_json, stdout
 from spikebit.errors import GATE_FAILED, Problem
+from spikebit.tables import firing_table
 
 
 @common.guarded
@@ -22,15 +24,16 @@ def evaluate(
     dynamics_set: common.DynamicsSet = None,
     repair: common.Repair = False,
     expect_counts: common.ExpectCounts = None,
+    expect_traces: common.ExpectTraces = None,
     expect: common.Expect = None,
     label: common.Label = None,
     out: common.Out = None,
     as_json: common.AsJson = False,
     timeout: common.Timeout = None,
 ) -> None:
-    """Run the test split; compare with expected accuracy and expected output spike counts."""
+    """Run the test split: accuracy, firing, synaptic operations; compare with expected accuracy, counts and spikes."""
     started, deadline = time.monotonic(), common.deadline_after(timeout)
-    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, expect_counts)
+    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, expect_counts, expect_traces)
     request: dict[str, Any] = {"recipe": "evaluate", "label": label or model.stem}
     if expect is not None:
         request["expect"] = expect
@@ -45,15 +48,32 @@ def evaluate(
         print_json(document)
     else:
         _print(document)
-    if document["rows_equal"] != document["rows_total"] or finished.job.verdict == "fail":
+        stdout().print(firing_table(found_section(finished)))
+    if differs(document) or finished.job.verdict == "fail":
         raise typer.Exit(GATE_FAILED)
 
 
-def _document(finished: Finished) -> dict[str, Any]:
+def differs(document: Mapping[str, Any]) -> bool:
+    """Is there an expected count or spike that was not met."""
+    traces = document["traces"] or {"layers": []}
+    return document["rows_equal"] != document["rows_total"] or any(layer["differing"] for layer in traces["layers"])
+
+
+def found_section(finished: Finished) -> Mapping[str, Any]:
+    """The section of the float network.
+
+    Raises:
+        Problem: the report holds none.
+    """
     found = sections(finished.report, "evaluate", of="network")
     if not found:
         raise Problem(None, {"code": "unexpected_answer", "detail": "the report holds no evaluate section"})
-    accuracy, agreement = found[-1]["accuracy"], found[-1].get("agreement") or {}
+    return found[-1]
+
+
+def _document(finished: Finished) -> dict[str, Any]:
+    section = found_section(finished)
+    accuracy, agreement = section["accuracy"], section.get("agreement") or {}
     return {
         "job": finished.job.id,
         "accuracy": accuracy["value"],
@@ -63,6 +83,13 @@ def _document(finished: Finished) -> dict[str, Any]:
         "rows_equal": agreement.get("rows_equal"),
         "rows_total": agreement.get("rows_total"),
         "first_difference": agreement.get("first_difference"),
+        "traces": section.get("traces"),
+        "layers": [
+            {name: layer.get(name) for name in ("layer", "neurons", "firing_rate", "dead", "saturated")}
+            for layer in section["layers"]
+        ],
+        "operations_per_sample": section.get("operations_per_sample"),
+        "confusion": section.get("confusion"),
     }
 
 
@@ -85,6 +112,24 @@ def _print(document: dict[str, Any]) -> None:
             f"expected {first['expected']}, got {first['got']}",
             markup=False,
         )
+    traces = document["traces"]
+    if traces:
+        differing = sum(layer["differing"] for layer in traces["layers"])
+        compared = sum(layer["compared"] for layer in traces["layers"])
+        console.print(
+            f"expected spikes: {differing:,} of {compared:,} neuron-steps differ ({traces['samples']} samples)",
+            markup=False,
+        )
+        first = traces.get("first_difference")
+        if first:
+            console.print(
+                f"first difference inside: sample {first['sample']}, layer {first['layer']}, step {first['step']}, "
+                f"neuron {first['neuron']}: expected {first['expected']}, got {first['got']}",
+                markup=False,
+                soft_wrap=True,
+            )
+    if document["operations_per_sample"] is not None:
+        console.print(f"synaptic operations: {document['operations_per_sample']:,.1f} per sample", markup=False)
     console.print(f"job {document['job']}", markup=False)
     if document["out"] is not None:
         console.print(f"report: {Path(document['out']) / 'report.html'}", markup=False, soft_wrap=True)

@@ -25,7 +25,8 @@ class Inputs:
     dynamics: str
     overrides: Mapping[str, Any]
     repair: bool
-    expect_counts: Path | None
+    expect_counts: Path | None = None
+    expect_traces: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,13 @@ class Finished:
 
 
 def inputs_from(
-    model: Path, data: Path, dynamics: str, assignments: list[str] | None, repair: bool, counts: Path | None
+    model: Path,
+    data: Path,
+    dynamics: str,
+    assignments: list[str] | None,
+    repair: bool,
+    counts: Path | None,
+    traces: Path | None = None,
 ) -> Inputs:
     """The inputs, each checked to be there before anything is sent.
 
@@ -52,6 +59,7 @@ def inputs_from(
         overrides=parse_overrides(assignments),
         repair=repair,
         expect_counts=None if counts is None else existing_file(counts, "--expect-counts"),
+        expect_traces=None if traces is None else existing_file(traces, "--expect-traces"),
     )
 
 
@@ -71,9 +79,9 @@ def upload_inputs(client: Client, board: Board, inputs: Inputs, deadline: float 
     )
     dataset = client.add_dataset(inputs.data, on_bytes=board.uploading(inputs.data.name))
     fields: dict[str, Any] = {"model": model.id, "dataset": dataset.id}
-    if inputs.expect_counts is not None:
-        counts = inputs.expect_counts
-        fields["expected_counts"] = client.upload(counts, board.uploading(counts.name))
+    for name, file in (("expected_counts", inputs.expect_counts), ("expected_traces", inputs.expect_traces)):
+        if file is not None:
+            fields[name] = client.upload(file, board.uploading(file.name))
     board.checking(inputs.model.name)
     client.wait_upload("models", model.id, deadline=deadline, file=inputs.model.name)
     board.checking(inputs.data.name)
