@@ -6,7 +6,7 @@ Axes ``[time, sample, neuron...]`` inside; callers see ``[sample, time, neuron..
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -31,7 +31,8 @@ class Trace:
     ``counts`` int64 ``[sample, output]``: spikes over all steps, or the membrane readout in state units. ``spikes``
     (empty unless recorded): per layer uint8 or uint16 ``[sample, time, neuron...]``. ``states``: after the last step.
     ``clamped``: input values that were outside the declared range. ``saturated``: per layer, how often a membrane or
-    current left the state's range and was limited (points 2, 4 and 7).
+    current left the state's range and was limited (points 2, 4 and 7). ``history`` (empty unless asked for): per layer
+    the state after every step.
     """
 
     counts: IntArray
@@ -39,9 +40,10 @@ class Trace:
     states: dict[str, State]
     clamped: int
     saturated: dict[str, int]
+    history: dict[str, tuple[State, ...]] = field(default_factory=dict)
 
 
-def run(program: Program, x: NDArray[Any], record: bool = True) -> Trace:
+def run(program: Program, x: NDArray[Any], record: bool = True, history: bool = False) -> Trace:
     """Run a batch of samples.
 
     Args:
@@ -49,6 +51,7 @@ def run(program: Program, x: NDArray[Any], record: bool = True) -> Trace:
         x: integers ``[sample, time, *input_shape]``, any integer dtype; clamped to the program's input range. Analogue
             values become integers by ``program.input.integers`` first.
         record: keep the spikes of every layer and step.
+        history: keep the state of every layer after every step, in whole int64: for debugging and comparisons.
 
     Raises:
         ProgramError: ``x`` does not hold integers, or its shape does not fit.
@@ -60,7 +63,7 @@ def run(program: Program, x: NDArray[Any], record: bool = True) -> Trace:
         raise ProgramError(f"input must be [sample, time, {program.input.shape}], not empty, found shape {x.shape}")
     largest = x.shape[1] * max(prod(shape) for shape in (program.input.shape, *(la.shape for la in program.layers)))
     size = max(1, CHUNK_VALUES // largest)
-    parts = [_run_chunk(program, x[first : first + size], record) for first in range(0, len(x), size)]
+    parts = [_run_chunk(program, x[first : first + size], record, history) for first in range(0, len(x), size)]
     names = [layer.name for layer in program.layers]
     return Trace(
         counts=np.concatenate([part.counts for part in parts]),
@@ -68,28 +71,35 @@ def run(program: Program, x: NDArray[Any], record: bool = True) -> Trace:
         states={name: _joined([part.states[name] for part in parts]) for name in names},
         clamped=sum(part.clamped for part in parts),
         saturated={name: sum(part.saturated[name] for part in parts) for name in names},
+        history={
+            name: tuple(_joined(list(states)) for states in zip(*(part.history[name] for part in parts), strict=True))
+            for name in names
+            if history
+        },
     )
 
 
-def _run_chunk(program: Program, x: NDArray[Any], record: bool) -> Trace:
+def _run_chunk(program: Program, x: NDArray[Any], record: bool, history: bool) -> Trace:
     wide = (np.minimum(x, np.uint64(LARGEST)) if x.dtype == np.uint64 else x).astype(np.int64)
     inside = np.clip(wide, program.input.lo, program.input.hi)
     clamped = int(np.count_nonzero(inside != wide))
     seen: dict[str, NDArray[Any]] = {INPUT: np.swapaxes(inside, 0, 1)}  # [time, sample, ...]
     states: dict[str, State] = {}
     lost: dict[str, int] = {}
+    past: dict[str, tuple[State, ...]] = {}
     counts: IntArray | None = None
     for block in _blocks(program):
-        for layer, done in zip(block, _run_block(program, block, seen), strict=True):
+        for layer, done in zip(block, _run_block(program, block, seen, history), strict=True):
             seen[layer.name] = done.spikes
             states[layer.name] = done.state
             lost[layer.name] = done.saturated
+            past[layer.name] = done.history
             if layer.name == program.output:
                 counts = done.read.reshape(len(x), -1)  # [sample, output]
     if counts is None:
         raise ProgramError(f"the program has no output layer {program.output!r}")
     spikes_by_layer = {la.name: np.swapaxes(seen[la.name], 0, 1) for la in program.layers if record}
-    return Trace(counts, spikes_by_layer, states, clamped, lost)
+    return Trace(counts, spikes_by_layer, states, clamped, lost, past)
 
 
 def _blocks(program: Program) -> Iterator[Sequence[Layer]]:
@@ -110,15 +120,16 @@ def _blocks(program: Program) -> Iterator[Sequence[Layer]]:
 
 @dataclass(frozen=True)
 class _Ran:
-    """What one layer did: spikes ``[time, sample, ...]``, final state, readout, saturations."""
+    """What one layer did: spikes ``[time, sample, ...]``, final state, readout, saturations, states where asked for."""
 
     spikes: NDArray[Any]
     state: State
     read: IntArray
     saturated: int
+    history: tuple[State, ...]
 
 
-def _run_block(program: Program, block: Sequence[Layer], seen: dict[str, NDArray[Any]]) -> list[_Ran]:
+def _run_block(program: Program, block: Sequence[Layer], seen: dict[str, NDArray[Any]], history: bool) -> list[_Ran]:
     """All steps of some layers, in their order."""
     steps, samples = seen[INPUT].shape[:2]
     names = {layer.name for layer in block}
@@ -131,6 +142,7 @@ def _run_block(program: Program, block: Sequence[Layer], seen: dict[str, NDArray
     }
     read: dict[str, IntArray] = {}
     lost = dict.fromkeys(names, 0)
+    past: dict[str, list[State]] = {name: [] for name in names}
     for t in range(steps):
         before = {name: state.n for name, state in states.items()}
         for layer in block:
@@ -144,10 +156,15 @@ def _run_block(program: Program, block: Sequence[Layer], seen: dict[str, NDArray
             state, saturated = step(layer, states[layer.name], sums)
             states[layer.name] = state
             lost[layer.name] += saturated
+            if history:
+                past[layer.name].append(state)
             spikes[layer.name][t] = state.n
             if layer.name == program.output:
                 read[layer.name] = _read(program.readout, read.get(layer.name), state)
-    return [_Ran(spikes[la.name], states[la.name], read.get(la.name, states[la.name].n), lost[la.name]) for la in block]
+    return [
+        _Ran(spikes[name], states[name], read.get(name, states[name].n), lost[name], tuple(past[name]))
+        for name in (layer.name for layer in block)
+    ]
 
 
 def _outer_sums(program: Program, layer: Layer, block: set[str], seen: dict[str, NDArray[Any]]) -> IntArray:

@@ -28,7 +28,7 @@ def synaptic_sum(connection: Connection, values: IntArray) -> IntArray:
         int64 ``[row, *target_shape]``.
     """
     for part in connection.before:
-        values = _apply(part, values)
+        values = apply_map(part, values)
     if connection.weight is not None:
         exact = np.float64 if connection.accumulator < EXACT else np.int64
         if connection.kind == "linear":
@@ -42,11 +42,12 @@ def synaptic_sum(connection: Connection, values: IntArray) -> IntArray:
         exponent = exponent.reshape(-1, *[1] * (values.ndim - 2))  # [channel, 1, 1] or [neuron]
     values = values << exponent
     for part in connection.after:
-        values = _apply(part, values)
+        values = apply_map(part, values)
     return values
 
 
-def _apply(part: Map, values: IntArray) -> IntArray:
+def apply_map(part: Map, values: IntArray) -> IntArray:
+    """A weightless map on ``[row, *shape]``."""
     if isinstance(part, SumPool):
         return _sum_pool(part, values)
     shape, start, end = values.shape, part.start + 1, part.end + 1  # past the row axis

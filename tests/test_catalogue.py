@@ -17,13 +17,14 @@ import pytest
 
 from benchmarks.frame import BENCHMARKS
 from engine.curvature.registry import ESTIMATORS
+from engine.exports.registry import EXPORTS
 from engine.quantizers.registry import QUANTIZERS
 from engine.specs.dynamics import PRESETS, Dynamics
 from engine.specs.pages import plan_page, recipes_page, steps_page
 from engine.specs.plan import WeightPlan
 from engine.specs.recipes import RECIPES
 from engine.specs.report import Section
-from engine.specs.steps import STEPS, SensitivityStep, Step
+from engine.specs.steps import STEPS, ExportStep, SensitivityStep, Step
 from engine.steps.registry import HANDLERS
 from tests.conftest import ROOT
 
@@ -101,6 +102,15 @@ def test_every_preset_and_dynamics_field_has_its_row() -> None:
     assert set(PRESETS) | set(Dynamics.model_fields) == rows
     tests = sources("network")
     assert all(f'"{preset}"' in tests or "PRESETS" in tests for preset in PRESETS)
+
+
+def test_every_export_can_be_asked_for_and_has_its_page_and_test() -> None:
+    assert set(EXPORTS) == set(choices(get_args(ExportStep.model_fields["formats"].annotation)[0]))
+    for name in EXPORTS:
+        assert (DOCS / "exports" / f"{name}.md").is_file()
+        assert f'"{name}"' in sources("exports") + sources("steps") or f"test_{name}" in {
+            path.stem for path in (ROOT / "tests" / "exports").glob("test_*.py")
+        }
 
 
 def test_every_benchmark_has_rows_and_is_told() -> None:

@@ -12,6 +12,7 @@ from spikebit.commands import common
 from spikebit.commands.evaluate import evaluate
 from spikebit.commands.jobs import app as jobs_app
 from spikebit.commands.quantize import quantize
+from spikebit.commands.run import run
 from spikebit.commands.sensitivity import sensitivity
 from spikebit.commands.uploads import datasets_app, models_app
 from spikebit.commands.verify import verify
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (quantize, sensitivity, evaluate, verify):
+for command in (quantize, sensitivity, evaluate, verify, run):
     app.command()(command)
 app.add_typer(models_app(), name="models")
 app.add_typer(datasets_app(), name="datasets")

@@ -189,6 +189,11 @@ class Connection:
         object.__setattr__(self, "exponent", exponent)
 
     @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the weights; ``()`` for identity."""
+        return () if self.weight is None else self.weight.shape
+
+    @property
     def exponents(self) -> IntArray:
         """The exponent as an array: shape ``()`` or ``[out]``."""
         return np.asarray(self.exponent, dtype=np.int64)

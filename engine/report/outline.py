@@ -11,6 +11,7 @@ from engine.specs.report import (
     Accuracy,
     AllocateSection,
     EvaluateSection,
+    ExportSection,
     FinetuneSection,
     LayerActivity,
     ProgramSection,
@@ -34,6 +35,8 @@ def outline(report: Report) -> tuple[Block, ...]:
             blocks.append(parts.finetuning(section))
         elif isinstance(section, ProgramSection):
             blocks.append(parts.program(section))
+        elif isinstance(section, ExportSection):
+            blocks.append(parts.exports(section))
     blocks += [_firing(report), _inputs(report)]
     return tuple(block for block in blocks if block is not None)
 

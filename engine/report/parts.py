@@ -9,6 +9,7 @@ from engine.specs.report import (
     AllocateSection,
     DataSummary,
     EvaluateSection,
+    ExportSection,
     FinetuneSection,
     ProgramSection,
     SensitivitySection,
@@ -266,6 +267,19 @@ def operations(section: EvaluateSection, program: EvaluateSection | None) -> Tab
     ]
     header = ("connection", "from → to", "synapses", "operations / sample", "program")
     return table("Synaptic operations on the test split", header, rows, "measured", collapsed=len(rows) > 12)
+
+
+def exports(section: ExportSection) -> Block:
+    """The files for targets, and what they need."""
+    files = table(
+        "Exported files",
+        ("format", "file", "bytes"),
+        [(file.format, file.path, count(file.bytes)) for file in section.files],
+        section.basis,
+    )
+    facts = [(name, what, value) for name, known in section.facts.items() for what, value in known.items()]
+    needs = (table("Needs of the exports", ("format", "what", "value"), facts, section.basis),) if facts else ()
+    return Block("exports", "Exports", (), (), (files, *needs))
 
 
 def confusion(section: EvaluateSection, data: DataSummary) -> tuple[Figure, Table] | None:

@@ -122,7 +122,7 @@ def resolve_job(request: JobRequest, dynamics: Dynamics | None = None) -> Job:
     )
 
 
-_NEEDS = {"finetune": "allocate", "integerize": "allocate"}
+_NEEDS = {"finetune": "allocate", "integerize": "allocate", "export": "integerize"}
 
 
 def _check_order(steps: tuple[Step, ...]) -> None:

@@ -6,7 +6,15 @@ from typing import Any
 
 from engine.specs.base import Spec
 from engine.specs.plan import Plan
-from engine.specs.steps import AllocateStep, EvaluateStep, FinetuneStep, IntegerizeStep, SensitivityStep, Step
+from engine.specs.steps import (
+    AllocateStep,
+    EvaluateStep,
+    ExportStep,
+    FinetuneStep,
+    IntegerizeStep,
+    SensitivityStep,
+    Step,
+)
 
 
 class Recipe(Spec):
@@ -34,6 +42,20 @@ RECIPES: dict[str, Recipe] = {
                 FinetuneStep(),
                 IntegerizeStep(),
                 EvaluateStep(of="program"),
+            ),
+        ),
+        Recipe(
+            name="microcontroller",
+            title="Mixed precision by curvature, fine-tuned, as C99 with a self-test",
+            source="Lui & Neftci 2021, arXiv:2104.14117; LSQ: Esser et al. 2020, arXiv:1902.08153",
+            steps=(
+                EvaluateStep(),
+                SensitivityStep(),
+                AllocateStep(predictor="trace"),
+                FinetuneStep(),
+                IntegerizeStep(),
+                EvaluateStep(of="program"),
+                ExportStep(),
             ),
         ),
         Recipe(

@@ -265,6 +265,24 @@ class ProgramSection(Spec):
     basis: Basis = "measured"
 
 
+class ExportedFile(Spec):
+    """One file that an export wrote."""
+
+    format: str
+    path: str
+    bytes: int
+
+
+class ExportSection(Spec):
+    """Result of ``export``."""
+
+    kind: Literal["export"] = "export"
+    files: tuple[ExportedFile, ...]
+    facts: dict[str, dict[str, str]] = Field(default_factory=dict, description="Format → what to know of it → value")
+    seconds: float
+    basis: Basis = "measured"
+
+
 class Comparison(Spec):
     """Program against float network on the test split."""
 
@@ -325,7 +343,7 @@ class Environment(Spec):
 
 
 Section = Annotated[
-    EvaluateSection | SensitivitySection | AllocateSection | FinetuneSection | ProgramSection,
+    EvaluateSection | SensitivitySection | AllocateSection | FinetuneSection | ProgramSection | ExportSection,
     Field(discriminator="kind"),
 ]
 

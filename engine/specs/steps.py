@@ -91,8 +91,19 @@ class IntegerizeStep(Spec):
     golden_samples: int = Field(default=16, ge=1, le=64)
 
 
+ExportFormat = Literal["c99", "safetensors"]
+
+
+class ExportStep(Spec):
+    """Write the program in the forms that targets take; a page for each format is in `docs/exports/`."""
+
+    kind: Literal["export"] = "export"
+    formats: tuple[ExportFormat, ...] = Field(default=("c99",), min_length=1)
+
+
 Step = Annotated[
-    EvaluateStep | SensitivityStep | AllocateStep | FinetuneStep | IntegerizeStep, Field(discriminator="kind")
+    EvaluateStep | SensitivityStep | AllocateStep | FinetuneStep | IntegerizeStep | ExportStep,
+    Field(discriminator="kind"),
 ]
 STEPS: dict[str, type[Spec]] = {
     "evaluate": EvaluateStep,
@@ -100,4 +111,5 @@ STEPS: dict[str, type[Spec]] = {
     "allocate": AllocateStep,
     "finetune": FinetuneStep,
     "integerize": IntegerizeStep,
+    "export": ExportStep,
 }

@@ -8,6 +8,7 @@ from typing import Any
 from engine.steps.allocate import allocate_step
 from engine.steps.context import Context, Work
 from engine.steps.evaluate import evaluate_step
+from engine.steps.export import export_step
 from engine.steps.finetune import finetune_step
 from engine.steps.integerize import integerize_step
 from engine.steps.sensitivity import sensitivity_step
@@ -20,4 +21,5 @@ HANDLERS: dict[str, Handler] = {
     "allocate": allocate_step,
     "finetune": finetune_step,
     "integerize": integerize_step,
+    "export": export_step,
 }

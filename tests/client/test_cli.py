@@ -305,3 +305,12 @@ def test_verify(run: Run, verified: list[tuple[Path, str | None]], tmp_path: Pat
     assert json.loads(result.stdout)["problems"] == ["wrong digest"]
     assert run("verify", str(out / "program")).exit_code == 0
     assert run("verify", str(tmp_path / "nothing")).exit_code == 2
+
+
+def test_run_is_offline_and_says_what_it_cost(run: Run, tmp_path: Path) -> None:
+    import numpy as np
+
+    np.savez(tmp_path / "data.npz", x=np.ones((2, 3, 4), np.uint8))
+    result = run("run", str(tmp_path), str(tmp_path / "data.npz"))
+    assert result.exit_code == 2
+    assert "manifest.json" in result.output

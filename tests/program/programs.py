@@ -206,3 +206,37 @@ def _linear(rng: Rng, name: str, source: str, target: str, inner: int, out: int,
     bits, weight = _weights(rng, (out, inner))
     shape = more.pop("source_shape", (inner,))
     return Connection(name, source, target, "linear", shape, (out,), bits, weight, _exponent(rng, out), **more)
+
+
+def adversarial_program(kind: str) -> IntegerProgram:
+    """Largest weights, thresholds at the edge of the state, a leak that rests on its rounding, no decay to zero."""
+    top, bits = 127, 12
+    high = (1 << (bits - 1)) - 1
+    leak = Leak("mul_shift", np.array([4095, 4096, 1, 0]), 12, "floor")  # −1·4095 >> 12 is −1: never decays
+    current = Leak("shift", np.array([0, 1, 11, 31]), 0, "floor") if kind == "cubalif" else None
+    one = Layer(
+        "one", kind, (4,), bits, 2, np.float32(1), leak, current, bias=-high - 1, fire_at=high, reset="subtract",
+        reset_sub=np.array([high, high - 1, high, high - 1]), reset_timing="next_step", reset_order="after_leak",
+        floor=np.array([-high - 1, -1, 0, high]), start=-high - 1,
+    )  # fmt: skip
+    two = Layer(
+        "two",
+        kind,
+        (4,),
+        bits,
+        0,
+        np.float32(1),
+        leak,
+        current,
+        fire_at=1,
+        reset="subtract",
+        reset_sub=1,
+        max_spikes=65535,
+    )
+    weight = np.full((4, 64), top)
+    connections = (
+        Connection("in", INPUT, "one", "linear", (64,), (4,), 8, weight, np.array([15, 0, 1, 7])),
+        Connection("loop", "one", "one", "linear", (4,), (4,), 8, np.full((4, 4), -top), 15, delayed=True),
+        Connection("up", "one", "two", "linear", (4,), (4,), 16, np.full((4, 4), 32767), 15),
+    )
+    return IntegerProgram(InputFormat((64,), 0, 255), (one, two), connections, "two")

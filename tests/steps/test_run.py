@@ -242,3 +242,29 @@ def test_fractions_are_refused_by_name(inputs: Inputs, tmp_path: Path) -> None:
 def test_the_caller_keeps_its_floating_point_mode(inputs: Inputs, tmp_path: Path) -> None:
     go(inputs, tmp_path, recipe="evaluate", options={})
     assert np.float64(5e-324) * 1.0 > 0  # a denormal survives: flushing was for the run alone
+
+
+def test_exports_are_written_and_told(inputs: Inputs, tmp_path: Path) -> None:
+    plan = {"weights": {name: {"bits": 4} for name in ("fc1", "rec", "fc2")}}
+    steps = [
+        {"kind": "allocate", "plan": plan},
+        {"kind": "integerize"},
+        {"kind": "export", "formats": ["c99", "safetensors"]},
+    ]
+    outcome = go(inputs, tmp_path, recipe=None, options={}, steps=steps)
+    told = section(outcome, "export")
+    assert [file.path for file in told.files] == [
+        "exports/c99/spikebit_program.h",
+        "exports/c99/spikebit_program.c",
+        "exports/safetensors/program.safetensors",
+        "exports/safetensors/program.json",
+    ]
+    assert all(file.bytes == (tmp_path / file.path).stat().st_size for file in told.files)
+    assert {file.path for file in told.files} < {artifact.path for artifact in outcome.artifacts}
+    assert int(told.facts["c99"]["constants, bytes of flash"]) > 0
+    assert "exports/c99/spikebit_program.c" in (tmp_path / "report.md").read_text().replace("\\", "")
+
+
+def test_the_microcontroller_recipe_ends_in_an_export() -> None:
+    job = resolve_job(JobRequest(model="m", dataset="d", recipe="microcontroller"), PRESETS["nir-paper"])
+    assert job.steps[-1].kind == "export"

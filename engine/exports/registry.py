@@ -1,0 +1,51 @@
+"""Export format → what writes it. The catalogue test compares it with the spec and the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.exports.c99 import HEADER, SOURCE, export_c99
+from engine.exports.c99_golden import golden_sample
+from engine.exports.tensors import MANIFEST, TENSORS, export_tensors
+from engine.program.program import IntArray, IntegerProgram
+
+GOLDEN_VALUES = 1 << 16  # input values of the self-test's sample: its steps are cut to that
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Files that were written (name below the format's folder → media type), and what to know of them."""
+
+    files: dict[str, str]
+    facts: dict[str, str]
+
+
+Exporter = Callable[[IntegerProgram, IntArray, Path], Exported]
+
+
+def write_c99(program: IntegerProgram, sample: IntArray, folder: Path) -> Exported:
+    """One header and one source; ``sample`` ``[time, *input_shape]`` becomes the self-test."""
+    steps = max(1, min(len(sample), GOLDEN_VALUES // max(1, sample[0].size)))
+    made = export_c99(program, golden_sample(program, sample[:steps]))
+    (folder / HEADER).write_text(made.header, encoding="ascii")
+    (folder / SOURCE).write_text(made.source, encoding="ascii")
+    facts = {
+        "constants, bytes of flash": str(made.constant_bytes),
+        "state, bytes of RAM": str(made.state_bytes),
+        "arrays on the stack, bytes of RAM": str(made.stack_bytes),
+        "steps of the self-test": str(steps),
+    }
+    return Exported({HEADER: "text/x-c", SOURCE: "text/x-c"}, facts)
+
+
+def write_tensors(program: IntegerProgram, sample: IntArray, folder: Path) -> Exported:
+    """Integers as safetensors, the graph as JSON."""
+    made = export_tensors(program)
+    (folder / TENSORS).write_bytes(made.tensors)
+    (folder / MANIFEST).write_text(made.manifest, encoding="utf-8")
+    return Exported({TENSORS: "application/octet-stream", MANIFEST: "application/json"}, {})
+
+
+EXPORTS: dict[str, Exporter] = {"c99": write_c99, "safetensors": write_tensors}

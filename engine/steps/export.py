@@ -1,0 +1,40 @@
+"""``export``: the program in the forms that targets take, one folder a format."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from engine.errors import InvalidSpec
+from engine.exports.registry import EXPORTS
+from engine.specs.report import ExportedFile, ExportSection
+from engine.specs.steps import ExportStep
+from engine.steps.context import ArtifactFile, Context, Work
+
+
+def export_step(spec: ExportStep, work: Work, context: Context) -> Work:
+    """Write ``exports/FORMAT/…`` for every format asked for.
+
+    Raises:
+        InvalidSpec: there is no program.
+        NotRepresentable: a format cannot say this program; the message names the layer.
+    """
+    began = time.perf_counter()
+    program = work.program
+    if program is None:
+        raise InvalidSpec("invalid_step", "export needs an earlier step 'integerize'", "/steps")
+    sample = np.clip(work.data.test.x[0].astype(np.int64), program.input.lo, program.input.hi)
+    files, facts, artifacts = [], {}, []
+    for name in spec.formats:
+        folder = context.out / "exports" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        made = EXPORTS[name](program, sample, folder)
+        facts[name] = made.facts
+        for file, media_type in made.files.items():
+            path = f"exports/{name}/{file}"
+            files.append(ExportedFile(format=name, path=path, bytes=(context.out / path).stat().st_size))
+            artifacts.append(ArtifactFile(f"export-{name}", path, media_type))
+    section = ExportSection(files=tuple(files), facts=facts, seconds=time.perf_counter() - began)
+    return replace(work, sections=(*work.sections, section), artifacts=(*work.artifacts, *artifacts))
