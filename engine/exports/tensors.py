@@ -32,14 +32,17 @@ def export_tensors(program: IntegerProgram) -> Tensors:
     Weights keep their shape ``[out, in, ...]``; arrays of neurons have the entries of docs/program.md (one, one per
     channel or one per neuron). Scales are ``owner/scale``, float32. The JSON is the manifest without its array table.
     """
-    owners = {"layer": program.layers, "connection": program.connections}
+    owners = {
+        "layer": [layer.name for layer in program.layers],
+        "connection": [connection.name for connection in program.connections],
+    }
     arrays: dict[str, NDArray[Any]] = {}
     for array in program_arrays(program):
         owner = owners[array.of][array.index]
         values = array.values
         if array.role == "weight":
             values = values.reshape(program.connections[array.index].weight_shape)
-        arrays[f"{owner.name}/{array.role}"] = np.ascontiguousarray(narrowest(values))
+        arrays[f"{owner}/{array.role}"] = np.ascontiguousarray(narrowest(values))
     for layer in program.layers:
         arrays[f"{layer.name}/scale"] = np.ascontiguousarray(layer.scale.astype(np.float32))
     manifest = {name: value for name, value in build_manifest(program, {}).items() if name != "arrays"}
