@@ -22,7 +22,7 @@ def upload(view: UploadView) -> dict[str, Any]:
     }
     if view.kind == "model":
         return body | {"dynamics": view.dynamics, "repair": view.repair}
-    return body | {"format": view.format}
+    return body | {"format": view.format, "transform": view.transform}
 
 
 def job(view: JobView) -> dict[str, Any]:

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.data.batches import Dataset, load
+from engine.data.batches import Dataset
 from engine.data.counts import read_counts
+from engine.data.load import load
 from engine.data.traces import read_traces
 from engine.errors import InvalidDataset, InvalidSpec
 from engine.kernels import native

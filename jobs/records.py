@@ -123,6 +123,7 @@ class Dataset(Upload):
 
     __tablename__ = "datasets"
     format: Mapped[str] = mapped_column(String(16))
+    transform: Mapped[dict[str, Any] | None]
     __table_args__ = (
         Index(None, "status", "created_at"),
         Index(None, "tenant_id", "created_at", "id"),

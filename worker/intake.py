@@ -121,6 +121,8 @@ class IntakeSupervisor:
             "dynamics": claim.dynamics,
             "repair": claim.repair,
             "format": claim.format,
+            "transform": claim.transform,
+            "source": claim.blob,
             "limits": self._limits(),
         }
         timeout_s = self._service.settings.intake_s

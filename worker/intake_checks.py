@@ -8,7 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.data.frames import canonicalise_frames, digest_file
+from engine.data.canonicalise import canonicalise
+from engine.data.frames import digest_file
 from engine.data.zip_safe import ZipLimits
 from engine.errors import EngineError, InvalidDataset, InvalidModel
 from engine.network.canonical import write_canonical
@@ -16,6 +17,7 @@ from engine.network.discretise import discretise
 from engine.network.hdf5_safe import Hdf5Limits
 from engine.network.nir_reader import read_nir
 from engine.network.summary import summarise
+from engine.specs.data import Transform
 from engine.specs.dynamics import Dynamics, DynamicsRequest, resolve_dynamics
 
 Answer = dict[str, Any]
@@ -27,8 +29,8 @@ def check_upload(request: Mapping[str, Any]) -> Answer:
 
     Args:
         request: ``kind`` (``model`` or ``dataset``), ``path`` of the upload, ``out`` for the canonical file, and for a
-            model ``dynamics`` (resolved, or a preset with overrides, or null) and ``repair``; ``limits`` may hold
-            ``inflated_bytes``.
+            model ``dynamics`` (resolved, or a preset with overrides, or null) and ``repair``, for a dataset ``format``,
+            ``transform`` and ``source`` (its digest); ``limits`` may hold ``inflated_bytes``.
 
     Returns:
         ``{"ok": true, "canonical", "sha256", "summary"}`` or ``{"ok": false, "code", "detail", "pointer"}``.
@@ -58,14 +60,16 @@ def _check_model(request: Mapping[str, Any], path: Path, out: Path) -> tuple[str
 
 
 def _check_dataset(request: Mapping[str, Any], path: Path, out: Path) -> tuple[str, Answer]:
-    if request.get("format") not in (None, "frames"):
-        raise InvalidDataset(
-            "unsupported_media_type", f"expected the format frames, found {request['format']!r}", "format"
-        )
     limits = ZipLimits()
     bound = (request.get("limits") or {}).get("inflated_bytes", limits.max_bytes)
-    summary = canonicalise_frames(path, out, ZipLimits(max_bytes=int(bound)))
-    return digest_file(out), summary.as_json()
+    try:
+        transform = Transform.model_validate(request.get("transform") or {})
+    except ValidationError as error:
+        raise InvalidDataset("invalid_transform", str(error)[:500], "/transform") from error
+    source = str(request.get("source") or "").removeprefix("sha256:") or None
+    name = str(request.get("format") or "frames")
+    summary = canonicalise(path, out, name, transform, source, ZipLimits(max_bytes=int(bound)))
+    return digest_file(out), summary
 
 
 _CHECKS: dict[str, Callable[[Mapping[str, Any], Path, Path], tuple[str, Answer]]] = {

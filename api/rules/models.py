@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.errors import validation_problem
 from api.problems import Problem, invalid
+from engine.specs.data import Format, Transform
 from engine.specs.dynamics import Dynamics, DynamicsRequest, resolve_dynamics
 from jobs.store import NewDataset, NewModel
 
@@ -30,7 +29,10 @@ class DatasetRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     blob: str = Field(pattern=DIGEST, description="A file that was uploaded as a blob")
     name: str | None = Field(default=None, max_length=200)
-    format: Literal["frames"] = "frames"
+    format: Format = "frames"
+    transform: Transform | None = Field(
+        default=None, description="From events to frames; part of the dataset's identity; none for the format frames"
+    )
 
 
 def new_model(request: ModelRequest) -> NewModel:
@@ -44,8 +46,21 @@ def new_model(request: ModelRequest) -> NewModel:
 
 
 def new_dataset(request: DatasetRequest) -> NewDataset:
-    """The dataset to check."""
-    return NewDataset(request.blob, request.format, request.name)
+    """The dataset to check, with its transform's defaults filled in.
+
+    Raises:
+        Problem: ``binning_required`` or ``transform_not_applicable``.
+    """
+    transform = request.transform
+    if request.format == "frames":
+        if transform is not None and transform != Transform():
+            detail = "the format frames takes no transform: its samples are frames already"
+            raise invalid("transform_not_applicable", detail, "/transform")
+        return NewDataset(request.blob, request.format, request.name)
+    if transform is None or transform.binning is None:
+        detail = f"the format {request.format} holds events: expected a binning by time or by count, found none"
+        raise invalid("binning_required", detail, "/transform/binning")
+    return NewDataset(request.blob, request.format, request.name, transform.model_dump(mode="json"))
 
 
 def _dynamics(request: DynamicsRequest) -> Dynamics:

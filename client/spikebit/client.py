@@ -116,10 +116,26 @@ class Client:
         return upload_from(self._http.request("POST", "/v1/models", json=body).json())
 
     def add_dataset(
-        self, path: Path, *, name: str | None = None, on_bytes: OnBytes = lambda done, total: None
+        self,
+        path: Path,
+        *,
+        format: str = "frames",
+        transform: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        on_bytes: OnBytes = lambda done, total: None,
     ) -> Upload:
-        """Upload a frames file (npz) and register it; the record may still be ``checking``."""
-        body = {"blob": self.upload(path, on_bytes), "name": name or path.name, "format": "frames"}
+        """Upload a file of samples and register it; the record may still be ``checking``.
+
+        Args:
+            path: the file.
+            format: ``frames``, ``events``, ``shd``, ``nmnist`` or ``recordings`` (docs/data.md).
+            transform: from events to frames; needed by every format but ``frames``.
+            name: of the record; None: the file's.
+            on_bytes: called with (bytes sent, bytes in all).
+        """
+        body: dict[str, Any] = {"blob": self.upload(path, on_bytes), "name": name or path.name, "format": format}
+        if transform is not None:
+            body["transform"] = dict(transform)
         return upload_from(self._http.request("POST", "/v1/datasets", json=body).json())
 
     def show(self, noun: str, record_id: str, *, wait_s: float = 0.0) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from engine.curvature.output_losses import OUTPUT_LOSSES
 from engine.curvature.ranking import judge_prediction
 from engine.curvature.registry import estimator
 from engine.curvature.rounding_cost import measured_increase, predicted_increase, rounded
+from engine.data.rows import Rows
 from engine.errors import InvalidSpec
 from engine.network.model import Network
 from engine.specs.report import LayerSensitivity, SensitivitySection, WidthLoss
@@ -31,7 +32,7 @@ SATURATED = (
 
 def analyse(
     network: Network,
-    x: NDArray[np.generic],
+    x: NDArray[np.generic] | Rows,
     y: NDArray[np.integer],
     spec: SensitivityStep,
     *,

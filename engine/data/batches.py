@@ -1,39 +1,56 @@
 """Typed splits of a dataset, the validation split, and batches with the engine's axes.
 
-Axes: stored x is ``[sample, time, ...]`` in its compact type, batches are ``[time, batch, ...]``.
+Axes: stored x is ``[sample, time, ...]`` in its compact type, batches are ``[time, batch, ...]``. A split's x is an
+array, or :class:`engine.data.rows.Rows` where the dataset is larger than what is held in memory; both index alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.npz import open_arrays
-from engine.data.zip_safe import ZipLimits
+from engine.data.rows import Rows
 from engine.errors import InvalidDataset
 
 VALIDATION_FRACTION = 0.15  # DESIGN 4: where the file has no validation arrays
 Labels = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where a dataset of events comes from: format, SHA-256 of the upload, and the transform as JSON."""
+
+    format: str
+    source: str
+    transform: dict[str, Any]
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Samples ``x`` ``[sample, time, ...]`` and their labels ``y`` ``[sample]``."""
 
-    x: NDArray[Any]
+    x: NDArray[Any] | Rows
     y: Labels
 
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, index: NDArray[np.int64]) -> Split:
-        """The samples at ``index``, in that order."""
-        return Split(self.x[index], self.y[index])
+        """The samples at ``index``, in that order; what is on disk stays there."""
+        return Split(self.x.take(index) if isinstance(self.x, Rows) else self.x[index], self.y[index])
+
+    def clamped(self, low: int, high: int) -> Split:
+        """The samples with values clamped, as a program's input format says."""
+        x = self.x.clamped(low, high) if isinstance(self.x, Rows) else np.clip(self.x, low, high)
+        return Split(x, self.y)
+
+    def value_range(self) -> tuple[float, float]:
+        """Lowest and highest value."""
+        return self.x.value_range() if isinstance(self.x, Rows) else (float(self.x.min()), float(self.x.max()))
 
     def batches(self, size: int, order: NDArray[np.int64] | None = None) -> Iterator[tuple[NDArray[Any], Labels]]:
         """Batches ``([time, batch, ...], [batch])``; the last may be smaller.
@@ -66,6 +83,12 @@ class Dataset:
     train: Split | None
     val: Split | None
     classes: tuple[str, ...]
+    origin: Origin | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether samples stay on disk until a batch needs them."""
+        return isinstance(self.test.x, Rows)
 
     @property
     def steps(self) -> int:
@@ -94,7 +117,7 @@ class Dataset:
         if self.val is not None:
             return self
         kept, held = stratified_validation(self.train.y, fraction, seed)
-        return Dataset(self.test, self.train.take(kept), self.train.take(held), self.classes)
+        return replace(self, train=self.train.take(kept), val=self.train.take(held))
 
     @property
     def validation_source(self) -> Literal["given", "stratified from train", "none"]:
@@ -140,27 +163,3 @@ def stratified_validation(y: Labels, fraction: float = VALIDATION_FRACTION, seed
     mask = np.zeros(len(y), bool)
     mask[held] = True
     return np.flatnonzero(~mask).astype(np.int64), np.flatnonzero(mask).astype(np.int64)
-
-
-def load(path: Path, limits: ZipLimits | None = None) -> Dataset:
-    """A canonical dataset, whole in memory in its compact type.
-
-    Args:
-        path: a file that :func:`engine.data.frames.canonicalise_frames` wrote.
-        limits: bounds on declared bytes.
-
-    Raises:
-        InvalidDataset: the file is damaged, or not in canonical form (``missing_array``).
-    """
-    with path.open("rb") as file:
-        arrays = open_arrays(file, limits)
-        for name in ("x_test", "y_test", "classes"):
-            if name not in arrays:
-                raise InvalidDataset("missing_array", f"expected a canonical dataset with the array {name!r}", name)
-        splits = {
-            name: Split(arrays[f"x_{name}"].read(), arrays[f"y_{name}"].read().astype(np.int64))
-            for name in ("train", "val", "test")
-            if f"x_{name}" in arrays and f"y_{name}" in arrays
-        }
-        classes = tuple(str(name) for name in arrays["classes"].read())
-    return Dataset(splits["test"], splits.get("train"), splits.get("val"), classes)

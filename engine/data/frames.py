@@ -21,6 +21,7 @@ from engine.errors import InvalidDataset
 
 SPLITS = ("train", "val", "test")
 MAX_CLASSES = 65_536
+STORED_ABOVE_BYTES = 1 << 29  # what the engine holds in memory; larger ones are read batch by batch
 # Narrowest first: the first that holds every value is used.
 _COMPACT = tuple(np.dtype(kind) for kind in ("u1", "i1", "u2", "i2", "u4", "i4", "i8"))
 
@@ -60,7 +61,9 @@ class FramesSummary:
         }
 
 
-def canonicalise_frames(source: Path, target: Path, limits: ZipLimits | None = None) -> FramesSummary:
+def canonicalise_frames(
+    source: Path, target: Path, limits: ZipLimits | None = None, stored_above_bytes: int = STORED_ABOVE_BYTES
+) -> FramesSummary:
     """Check an uploaded frames file and write its canonical form.
 
     Args:
@@ -68,6 +71,7 @@ def canonicalise_frames(source: Path, target: Path, limits: ZipLimits | None = N
             alone. x numeric and finite, y whole numbers from 0. Arrays with other names are left out.
         target: the file to write.
         limits: bounds on members and declared bytes.
+        stored_above_bytes: frames above this size are kept uncompressed, so that batches can be read from the disk.
 
     Returns:
         The summary.
@@ -88,10 +92,12 @@ def canonicalise_frames(source: Path, target: Path, limits: ZipLimits | None = N
         dtype = _narrowest(low, high, [arrays[f"x_{name}"].dtype for name in present], all(s.whole for s in scans))
         columns = {f"y_{name}": _column(values) for name, values in labels.items()}
         columns["classes"] = _column(np.array(classes))
+        size = 0
         for name in present:
             entry = arrays[f"x_{name}"]
             columns[f"x_{name}"] = Column(dtype, entry.shape, entry.blocks())
-        write_npz(target, columns)
+            size += entry.header.count * dtype.itemsize
+        write_npz(target, columns, stored=size > stored_above_bytes)
     splits = {name: len(labels[name]) if name in labels else 0 for name in SPLITS}
     highest = max(int(values.max()) for values in labels.values())
     return FramesSummary(splits, steps, sample_shape, classes, (low, high), dtype.name, highest)
@@ -166,11 +172,7 @@ def _classes(arrays: Mapping[str, ArrayEntry], labels: Mapping[str, NDArray[np.i
     highest = {name: int(values.max()) for name, values in labels.items()}
     if "classes" not in arrays:
         return tuple(str(number) for number in range(max(highest.values()) + 1))
-    entry = arrays["classes"]
-    if len(entry.shape) != 1 or not 0 < entry.shape[0] <= MAX_CLASSES or entry.header.total > 1 << 24:
-        detail = f"array 'classes': expected 1 to {MAX_CLASSES} names, found shape {entry.shape}"
-        raise InvalidDataset("labels_shape", detail, "classes")
-    names = tuple(_class_name(value) for value in entry.read())
+    names = class_names(arrays["classes"])
     for split, value in highest.items():
         if value >= len(names):
             detail = f"array 'y_{split}': expected labels from 0 to {len(names) - 1}, as classes say, found {value}"
@@ -178,7 +180,20 @@ def _classes(arrays: Mapping[str, ArrayEntry], labels: Mapping[str, NDArray[np.i
     return names
 
 
-def _class_name(value: Any) -> str:
+def class_names(entry: ArrayEntry) -> tuple[str, ...]:
+    """The array ``classes`` as text, without what a terminal would obey.
+
+    Raises:
+        InvalidDataset: ``labels_shape``.
+    """
+    if len(entry.shape) != 1 or not 0 < entry.shape[0] <= MAX_CLASSES or entry.header.total > 1 << 24:
+        detail = f"array 'classes': expected 1 to {MAX_CLASSES} names, found shape {entry.shape}"
+        raise InvalidDataset("labels_shape", detail, "classes")
+    return tuple(class_name(value) for value in entry.read())
+
+
+def class_name(value: Any) -> str:
+    """One class name as printable text of at most 128 marks."""
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     return "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in text)[:128]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.data.npy_header import MAX_HEADER, NpyHeader, header_bytes, parse_header, to_values
-from engine.data.zip_safe import BLOCK, Member, ZipLimits, inflate, list_members
+from engine.data.zip_safe import BLOCK, STORED, Member, ZipLimits, inflate, list_members
 from engine.errors import InvalidDataset
 
 BLOCK_VALUES = BLOCK // 8  # whole values of any numeric type fit a block
@@ -48,6 +48,12 @@ class ArrayEntry:
         if self.header.fortran:
             return np.ascontiguousarray(values.reshape(self.shape[::-1]).T)
         return values.reshape(self.shape)
+
+    @property
+    def start(self) -> int | None:
+        """Where in the file the values lie as they are, in C order; None: packed, or in another order."""
+        plain = self.member.method == STORED and self.header.dtype.isnative and not self.header.fortran
+        return self.member.start + self.header.offset if plain else None
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         """Flat blocks of values in C order; a Fortran-ordered array is read whole first."""
@@ -116,19 +122,21 @@ class Column:
     blocks: Iterable[NDArray[Any]]
 
 
-def write_npz(path: Path, columns: Mapping[str, Column]) -> None:
+def write_npz(path: Path, columns: Mapping[str, Column], *, stored: bool = False) -> None:
     """Write arrays so that equal values give equal bytes: sorted names, fixed times, deflate level 1, 1 MiB writes.
 
     Args:
         path: the file to write.
         columns: array by name; blocks are consumed once, little-endian values are written.
+        stored: no compression, so that rows can be read where they lie (:class:`engine.data.rows.StoredRows`).
     """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    method = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(path, "w", method, compresslevel=1) as archive:
         for name in sorted(columns):
             column = columns[name]
             dtype = column.dtype.newbyteorder("<")
             info = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-            info.compress_type = zipfile.ZIP_DEFLATED
+            info.compress_type = method
             info.external_attr = 0o600 << 16
             head = header_bytes(dtype, column.shape)
             info.file_size = len(head) + int(np.prod(column.shape, dtype=np.int64)) * dtype.itemsize

@@ -1,8 +1,8 @@
 """Reads the members of an untrusted zip file: one reading of the format, everything ambiguous refused.
 
-Source: PKWARE APPNOTE 6.3.9, sections 4.3 and 4.4. Only what NumPy writes is taken: stored or deflated members with
-plain names, one after the other from the first byte, directory last. Python's ``zipfile`` would accept duplicates,
-traversal names and data before or after the archive (SERVICE section 5).
+Source: PKWARE APPNOTE 6.3.9, sections 4.3 and 4.4. Only what NumPy and common packers write is taken: stored or
+deflated members with plain names, one after the other from the first byte, directory last. Python's ``zipfile`` would
+accept duplicates, traversal names and data before or after the archive (SERVICE section 5).
 """
 
 from __future__ import annotations
@@ -18,18 +18,26 @@ from engine.errors import InvalidDataset
 
 BLOCK = 1 << 20
 NAME = re.compile(r"[A-Za-z0-9_]{1,64}\.npy")
+FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}(/[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}){0,7}/")
 STORED, DEFLATED = 0, 8
 _END, _CENTRAL, _LOCAL, _LOCATOR64, _END64 = b"PK\x05\x06", b"PK\x01\x02", b"PK\x03\x04", b"PK\x06\x07", b"PK\x06\x06"
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
+_PLAIN_FLAGS = 0x080E  # UTF-8 name, sizes in a descriptor, how hard deflate tried
 _DESCRIPTOR = 24  # a data descriptor (bit 3) follows the data: at most signature, CRC, two 8-byte sizes
 
 
 @dataclass(frozen=True)
 class ZipLimits:
-    """Bounds on what an archive may declare."""
+    """Bounds on what an archive may declare, and what its members may be called (``expected`` says it in words).
+
+    ``folders``: entries for folders are left out instead of refused.
+    """
 
     max_members: int = 64
     max_bytes: int = 4 << 30
+    names: re.Pattern[str] = NAME
+    expected: str = "a name that numpy.savez writes"
+    folders: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,12 +65,12 @@ def list_members(file: BinaryIO, limits: ZipLimits) -> dict[str, Member]:
     total = file.seek(0, 2)
     count, size, offset = _find_directory(file, total)
     if count > limits.max_members:
-        raise _bad(f"expected at most {limits.max_members} arrays, found {count}")
+        raise _bad(f"expected at most {limits.max_members} files in the archive, found {count}")
     directory = _read(file, offset, size)
     members: dict[str, Member] = {}
     position, expected = 0, 0
     for _ in range(count):
-        member, header, flags, position = _central_entry(directory, position)
+        member, header, flags, position = _central_entry(directory, position, limits)
         if member.name in members:
             raise _bad(f"the name {member.name!r} is there twice")
         gap = header - expected
@@ -71,6 +79,8 @@ def list_members(file: BinaryIO, limits: ZipLimits) -> dict[str, Member]:
         start = _check_local(file, member, header, flags)
         expected = start + member.packed
         members[member.name] = Member(member.name, member.method, member.crc, member.packed, member.size, start)
+    if count and limits.folders:
+        members = {name: member for name, member in members.items() if not name.endswith("/")}
     if position != len(directory) or not 0 <= offset - expected <= _DESCRIPTOR:
         raise _bad("there is data between the members and the directory")
     declared = sum(member.size for member in members.values())
@@ -162,7 +172,7 @@ def _directory64(file: BinaryIO, position: int) -> tuple[int, int, int, int, int
     return disk, first, here, count, size, offset, start
 
 
-def _central_entry(directory: bytes, position: int) -> tuple[Member, int, int, int]:
+def _central_entry(directory: bytes, position: int, limits: ZipLimits) -> tuple[Member, int, int, int]:
     """A member without its start, the offset of its local header, its flags, the next position."""
     if len(directory) < position + 46 or directory[position : position + 4] != _CENTRAL:
         raise _bad("the directory is damaged")
@@ -174,13 +184,14 @@ def _central_entry(directory: bytes, position: int) -> tuple[Member, int, int, i
     if len(body) < name_size + extra_size or comment_size or disk:
         raise _bad("the directory is damaged")
     name = body[:name_size].decode("utf-8", "replace")
-    if not NAME.fullmatch(name):
-        raise _bad(f"the name {name[:64]!r} is not one that numpy.savez writes")
-    if flags & ~0x0808 or method not in (STORED, DEFLATED):
-        raise _bad(f"member {name!r}: expected a plain stored or deflated array (no encryption)")
+    folder = limits.folders and name.endswith("/") and not (fields[7] or fields[8])
+    if not (FOLDER if folder else limits.names).fullmatch(name):
+        raise _bad(f"the name {name[:64]!r} is not {limits.expected}")
+    if flags & ~_PLAIN_FLAGS or method not in (STORED, DEFLATED):
+        raise _bad(f"member {name!r}: expected plain stored or deflated data (no encryption)")
     sizes = _sizes64(name, body[name_size:], sizes)
     if method == STORED and sizes["packed"] != sizes["size"]:
-        raise _bad(f"member {name!r}: a stored array has two sizes")
+        raise _bad(f"member {name!r}: a stored file has two sizes")
     member = Member(name, method, crc, sizes["packed"], sizes["size"], 0)
     return member, sizes["header"], flags, position + 46 + name_size + extra_size
 

@@ -97,7 +97,7 @@ def _read_group(group: h5py.Group, path: str, budget: _Budget, depth: int) -> Tr
     tree: Tree = {}
     for name in group:
         inner = f"{path}/{name}"
-        _check_link(group, name, inner)
+        check_link(group, name, inner)
         item = group[name]
         if isinstance(item, h5py.Group):
             tree[name] = _read_group(item, inner, budget, depth + 1)
@@ -108,7 +108,12 @@ def _read_group(group: h5py.Group, path: str, budget: _Budget, depth: int) -> Tr
     return tree
 
 
-def _check_link(group: h5py.Group, name: str, path: str) -> None:
+def check_link(group: h5py.Group, name: str, path: str) -> None:
+    """Refuse a link that leads anywhere but to its own object.
+
+    Raises:
+        InvalidModel: ``hdf5_external_link``, ``hdf5_soft_link``.
+    """
     link = group.get(name, getlink=True)
     if isinstance(link, h5py.ExternalLink):
         raise InvalidModel(
@@ -118,7 +123,12 @@ def _check_link(group: h5py.Group, name: str, path: str) -> None:
         raise InvalidModel("hdf5_soft_link", f"{path!r} is a symbolic link; expected the data itself", path)
 
 
-def _read_dataset(item: h5py.Dataset, path: str, budget: _Budget) -> Any:
+def check_storage(item: h5py.Dataset, path: str) -> None:
+    """Refuse a dataset whose values do not lie, readable, in this file.
+
+    Raises:
+        InvalidModel: ``hdf5_external_storage``, ``hdf5_virtual_dataset``, ``hdf5_filter``.
+    """
     if item.external:
         raise InvalidModel(
             "hdf5_external_storage", f"{path!r} keeps its data in another file; expected it inside", path
@@ -126,6 +136,10 @@ def _read_dataset(item: h5py.Dataset, path: str, budget: _Budget) -> Any:
     if item.is_virtual:
         raise InvalidModel("hdf5_virtual_dataset", f"{path!r} is a view of other files; expected the data itself", path)
     _check_filters(item, path)
+
+
+def _read_dataset(item: h5py.Dataset, path: str, budget: _Budget) -> Any:
+    check_storage(item, path)
     text = _check_type(item, path)
     elements = 1
     for size in item.shape or ():

@@ -32,10 +32,10 @@ class Activity:
     busy: dict[str, NDArray[np.float64]]
 
 
-def batch_size(prepared: Prepared, steps: int) -> int:
-    """Samples in a batch so that the largest layer's arrays stay within ``BATCH_BYTES``."""
+def batch_size(prepared: Prepared, steps: int, inputs: int) -> int:
+    """Samples in a batch so that the largest layer's arrays, and the input, stay within ``BATCH_BYTES``."""
     widest = max(prod(stage.shape) for stage in prepared.stages)
-    row = 4 * steps * widest * torch.finfo(prepared.dtype).bits // 8
+    row = steps * max(4 * widest, inputs) * torch.finfo(prepared.dtype).bits // 8
     return max(1, min(LARGEST_BATCH, BATCH_BYTES // max(row, 1)))
 
 
@@ -54,7 +54,7 @@ def measure(
     active = {name: torch.zeros_like(total) for name, total in spikes.items()}
     entering = np.zeros(split.x.shape[2:])
     counts: list[Tensor] = []
-    for x, _ in split.batches(batch_size(prepared, steps)):
+    for x, _ in split.batches(batch_size(prepared, steps, prod(split.x.shape[2:]))):
         with torch.no_grad():
             trace = run(prepared, torch.as_tensor(x, device=prepared.device), record="*")
         counts.append(trace.counts.cpu())

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from engine.data.rows import Rows
 from engine.program.golden import golden_bytes
 from engine.program.manifest import build_manifest, seal
 from engine.program.pack import payload
@@ -31,7 +32,7 @@ class Written:
 def write_program(
     program: IntegerProgram,
     folder: Path,
-    samples: NDArray[Any],
+    samples: NDArray[Any] | Rows,
     provenance: Mapping[str, str],
     golden_samples: int = GOLDEN_SAMPLES,
 ) -> Written:

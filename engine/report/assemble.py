@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.network.model import Network
 from engine.report.statistics import accuracy_of, paired_drop, wasserstein
+from engine.specs.data import Transform
 from engine.specs.job import Gates, Job
 from engine.specs.report import (
     Comparison,
@@ -105,4 +106,8 @@ def _summarise_data(work: Work) -> DataSummary:
         sample_shape=data.sample_shape,
         classes=data.classes,
         validation_source=work.validation_source,
+        format="frames" if data.origin is None else data.origin.format,
+        source=None if data.origin is None else data.origin.source,
+        transform=None if data.origin is None else Transform.model_validate(data.origin.transform),
+        streamed=data.streamed,
     )

@@ -243,6 +243,10 @@ def _inputs(report: Report) -> Block:
         ("device", f"{where.device}, {where.threads} threads, {where.cpu_capability}"),
         ("neuron scan", where.neuron_scan or "–"),
     ]
+    if data.transform is not None:
+        place = rows.index(("time steps", count(data.steps)))
+        reading = "read batch by batch" if data.streamed else "held in memory"
+        rows.insert(place, ("data", f"{data.format}, {reading}; source sha256:{data.source}"))
     dynamics = [(name, str(value)) for name, value in network.dynamics.model_dump().items() if value is not None]
     return Block(
         "inputs",
@@ -252,5 +256,17 @@ def _inputs(report: Report) -> Block:
         (
             table("What ran", ("what", "value"), rows),
             table("Dynamics profile", ("field", "value"), dynamics, collapsed=True),
+            *_transform(report),
         ),
     )
+
+
+def _transform(report: Report) -> tuple[Table, ...]:
+    """How frames were made of events; nothing for a dataset that was uploaded as frames."""
+    if report.data.transform is None:
+        return ()
+    fields: list[tuple[str, str]] = []
+    for name, value in report.data.transform.model_dump(exclude_none=True).items():
+        inner = value.items() if isinstance(value, dict) else ()
+        fields += [(f"{name}.{key}", str(part)) for key, part in inner] or [(name, str(value))]
+    return (table("Transform of the events", ("field", "value"), fields),)

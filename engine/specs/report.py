@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from engine.specs.base import Spec
+from engine.specs.data import Transform
 from engine.specs.dynamics import Dynamics
 from engine.specs.job import Job
 from engine.specs.plan import Plan
@@ -329,6 +330,10 @@ class DataSummary(Spec):
     sample_shape: tuple[int, ...]
     classes: tuple[str, ...]
     validation_source: Literal["given", "stratified from train", "none"]
+    format: str = Field(default="frames", description="Format of the upload")
+    source: str | None = Field(default=None, description="SHA-256 of the upload of events")
+    transform: Transform | None = Field(default=None, description="What made frames of the events; None: frames")
+    streamed: bool = Field(default=False, description="Read batch by batch, never whole in memory")
 
 
 class Environment(Spec):

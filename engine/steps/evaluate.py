@@ -80,7 +80,7 @@ def _clamped(spec: EvaluateStep, work: Work) -> Split:
     test = work.data.test
     if spec.of == "network" or work.program is None:
         return test
-    return Split(np.clip(test.x, work.program.input.lo, work.program.input.hi), test.y)
+    return test.clamped(work.program.input.lo, work.program.input.hi)
 
 
 def _check_expectation(expect: float | None, accuracy: Accuracy) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from engine.data.batches import Dataset
@@ -24,6 +23,7 @@ from engine.training.forms import FloatForm, QuantizedTrainable, float_parameter
 from engine.training.loop import Trainable, Trained, TrainingData, TrainingState, train
 from engine.training.loss import choose_logit_scale
 from engine.training.rates import default_rate
+from engine.training.samples import samples_on
 
 
 def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
@@ -93,8 +93,8 @@ def input_range(data: Dataset) -> tuple[int, int]:
             "them; encode the data as spikes or scale it to integers first",
             "x_train",
         )
-    x = data.test.x if data.train is None else data.train.x
-    return min(0, int(x.min())), max(1, int(x.max()))
+    low, high = (data.test if data.train is None else data.train).value_range()
+    return min(0, int(low)), max(1, int(high))
 
 
 def _training_data(spec: FinetuneStep, work: Work, device: torch.device) -> tuple[TrainingData, float]:
@@ -106,10 +106,10 @@ def _training_data(spec: FinetuneStep, work: Work, device: torch.device) -> tupl
     counts = measure(prepare(work.network, device=device), train_split).counts
     teacher, y = torch.as_tensor(counts, device=device), torch.as_tensor(train_split.y, device=device)
     data = TrainingData(
-        x=torch.as_tensor(np.ascontiguousarray(train_split.x), device=device),
+        x=samples_on(train_split.x, device),
         y=y,
         teacher=teacher,
-        x_val=torch.as_tensor(np.ascontiguousarray(val.x), device=device),
+        x_val=samples_on(val.x, device),
         y_val=torch.as_tensor(val.y, device=device),
     )
     return data, spec.logit_scale or choose_logit_scale(teacher.cpu(), y.cpu())

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 import runtime
+from engine.data.rows import Rows
 from engine.errors import EngineError, InvalidSpec
 from engine.network.graph import Graph
 from engine.network.model import Network
@@ -95,7 +96,7 @@ def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
     return replace(work, program=program, sections=(*work.sections, section), artifacts=(*work.artifacts, *artifacts))
 
 
-def compare(program: IntegerProgram, context: Context, x: NDArray[Any]) -> Agreement:
+def compare(program: IntegerProgram, context: Context, x: NDArray[Any] | Rows) -> Agreement:
     """Every layer's spikes at every step of every sample: torch against the runtime that reads the written folder."""
     prepared = prepare_program(program, context.device)
     deployed = runtime.read_program(context.out / "program")

@@ -17,6 +17,7 @@ from engine.network.simulate import Prepared, run
 from engine.specs.report import Epoch, TrainingCurve
 from engine.specs.steps import FinetuneStep
 from engine.training.loss import finetune_loss
+from engine.training.samples import Samples
 from engine.training.schedule import learning_rate
 
 CLIP_NORM = 1.0  # QUALITY finding 9
@@ -42,10 +43,10 @@ class Trainable(Protocol):
 class TrainingData:
     """Samples ``[sample, time, ...]``, labels ``[sample]`` and the float network's readout ``[sample, outputs]``."""
 
-    x: Tensor
+    x: Samples
     y: Tensor
     teacher: Tensor
-    x_val: Tensor
+    x_val: Samples
     y_val: Tensor
 
 
@@ -141,7 +142,9 @@ def validate(
     """Accuracy and cross-entropy (nats) on the validation part."""
     with torch.no_grad():
         prepared = network.prepare(parameters)
-        counts = torch.cat([run(prepared, x.transpose(0, 1)).counts for x in torch.split(data.x_val, 4 * batch_size)])
+        starts = range(0, len(data.y_val), 4 * batch_size)
+        parts = (data.x_val[start : start + 4 * batch_size] for start in starts)
+        counts = torch.cat([run(prepared, x.transpose(0, 1)).counts for x in parts])
         loss = finetune_loss(counts, data.y_val, None, logit_scale, 0.0)
         accuracy = (counts.argmax(1) == data.y_val).double().mean()
     return float(accuracy), float(loss)

@@ -21,7 +21,7 @@ RECORDS: dict[UploadKind, type[Model] | type[Dataset]] = {"model": Model, "datas
 
 @dataclass(frozen=True)
 class IntakeClaim:
-    """The right to check one upload; ``dynamics`` and ``repair`` belong to models, ``format`` to datasets."""
+    """The right to check one upload; ``dynamics`` and ``repair`` are a model's, the last two a dataset's."""
 
     tenant_id: str
     kind: UploadKind
@@ -32,6 +32,7 @@ class IntakeClaim:
     dynamics: dict[str, Any] | None = None
     repair: bool = False
     format: str | None = None
+    transform: dict[str, Any] | None = None
 
 
 def claim_intake(database: Database, worker: str, lease_s: float) -> IntakeClaim | None:
@@ -55,7 +56,7 @@ def claim_intake(database: Database, worker: str, lease_s: float) -> IntakeClaim
         }
         if isinstance(row, Model):
             return IntakeClaim(**common, kind="model", dynamics=row.dynamics, repair=row.repair)
-        return IntakeClaim(**common, kind="dataset", format=row.format)
+        return IntakeClaim(**common, kind="dataset", format=row.format, transform=row.transform)
 
 
 def intake_heartbeat(database: Database, claim: IntakeClaim, lease_s: float) -> bool:

@@ -32,11 +32,12 @@ class NewModel:
 
 @dataclass(frozen=True)
 class NewDataset:
-    """Samples to check."""
+    """Samples to check; ``transform`` is the resolved way from events to frames, None for frames."""
 
     blob: str
     format: str = "frames"
     name: str | None = None
+    transform: dict[str, Any] | None = None
 
 
 def create_upload(
@@ -99,7 +100,10 @@ def derived_id(tenant_id: str, new: NewModel | NewDataset) -> str:
         dynamics = json.dumps(new.dynamics, sort_keys=True, separators=(",", ":"))
         parts = [tenant_id, new.blob, dynamics, "repair" if new.repair else "as-is"]
         return "mdl_" + hashlib.sha256("|".join(parts).encode()).hexdigest()[:24]
-    return "dat_" + hashlib.sha256(f"{tenant_id}|{new.blob}|{new.format}".encode()).hexdigest()[:24]
+    parts = [tenant_id, new.blob, new.format]
+    if new.transform is not None:
+        parts.append(json.dumps(new.transform, sort_keys=True, separators=(",", ":")))
+    return "dat_" + hashlib.sha256("|".join(parts).encode()).hexdigest()[:24]
 
 
 def _model(scoped: Scoped, new: NewModel, held: bool) -> Model:
@@ -121,7 +125,7 @@ def _dataset(scoped: Scoped, new: NewDataset, held: bool) -> Dataset:
         return _again(scoped, row, held)
     if not held:
         raise NotFound("blob", new.blob)
-    row = Dataset(**_fresh(scoped, identity, new), format=new.format)
+    row = Dataset(**_fresh(scoped, identity, new), format=new.format, transform=new.transform)
     scoped.session.add(row)
     return row
 

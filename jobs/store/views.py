@@ -54,7 +54,7 @@ class JobView:
 
 @dataclass(frozen=True)
 class UploadView:
-    """A model (``dynamics`` and ``repair`` are set) or a dataset (``format`` is set)."""
+    """A model (``dynamics`` and ``repair`` are set) or a dataset (``format`` is set, maybe ``transform``)."""
 
     kind: UploadKind
     id: str
@@ -68,6 +68,7 @@ class UploadView:
     dynamics: dict[str, Any] | None = None
     repair: bool | None = None
     format: str | None = None
+    transform: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ def upload_view(row: Model | Dataset) -> UploadView:
         dynamics=None if model is None else model.dynamics,
         repair=None if model is None else model.repair,
         format=None if dataset is None else dataset.format,
+        transform=None if dataset is None else dataset.transform,
     )
 
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as any_array
 
-from engine.data.batches import load
 from engine.data.counts import read_counts, write_counts
 from engine.data.frames import canonicalise_frames, digest_file
+from engine.data.load import load
 from engine.data.npz import open_arrays
 from engine.data.zip_safe import ZipLimits
 from engine.errors import InvalidDataset

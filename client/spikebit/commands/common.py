@@ -52,7 +52,10 @@ Timeout = Annotated[
     float | None, typer.Option(metavar="SECONDS", min=0.0, help="Stop waiting after this long (exit code 5).")
 ]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL.nir", help="The trained network.")]
-DataFile = Annotated[Path, typer.Argument(metavar="DATA.npz", help="Samples and labels: a frames file.")]
+DataFile = Annotated[
+    Path,
+    typer.Argument(metavar="DATA", help="Samples and labels: a file or a folder; see docs/data.md."),
+]
 
 
 @dataclass(frozen=True)

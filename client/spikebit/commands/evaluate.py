@@ -10,12 +10,15 @@ from typing import Any
 import typer
 
 from spikebit.commands import common
+from spikebit.commands.data_options import with_data_options
 from spikebit.commands.main_job import Finished, finish, inputs_from, sections, upload_inputs
+from spikebit.datasets import DataOptions
 from spikebit.display import board, print_json, stdout
 from spikebit.errors import GATE_FAILED, Problem
 from spikebit.tables import firing_table
 
 
+@with_data_options
 @common.guarded
 def evaluate(
     model: common.ModelFile,
@@ -30,10 +33,13 @@ def evaluate(
     out: common.Out = None,
     as_json: common.AsJson = False,
     timeout: common.Timeout = None,
+    data_options: DataOptions = DataOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Run the test split: accuracy, firing, synaptic operations; compare with expected accuracy, counts and spikes."""
     started, deadline = time.monotonic(), common.deadline_after(timeout)
-    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, expect_counts, expect_traces)
+    inputs = inputs_from(
+        model, data, dynamics, dynamics_set, repair, expect_counts, data_options, expect_traces
+    )
     request: dict[str, Any] = {"recipe": "evaluate", "label": label or model.stem}
     if expect is not None:
         request["expect"] = expect

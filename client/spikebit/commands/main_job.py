@@ -10,6 +10,7 @@ from typing import Any
 
 from spikebit.client import Client
 from spikebit.commands.common import existing_file, parse_overrides
+from spikebit.datasets import DataOptions, one_file
 from spikebit.display import Board
 from spikebit.download import download
 from spikebit.errors import Problem
@@ -25,7 +26,8 @@ class Inputs:
     dynamics: str
     overrides: Mapping[str, Any]
     repair: bool
-    expect_counts: Path | None = None
+    expect_counts: Path | None
+    data_options: DataOptions
     expect_traces: Path | None = None
 
 
@@ -45,20 +47,23 @@ def inputs_from(
     assignments: list[str] | None,
     repair: bool,
     counts: Path | None,
+    data_options: DataOptions = DataOptions(),  # noqa: B008 (frozen)
     traces: Path | None = None,
 ) -> Inputs:
     """The inputs, each checked to be there before anything is sent.
 
     Raises:
-        UsageError: a file is missing or an assignment is malformed.
+        UsageError: a file is missing, or an assignment or an option of the data is malformed.
     """
+    _ = data_options.transform
     return Inputs(
         model=existing_file(model, "MODEL.nir"),
-        data=existing_file(data, "DATA.npz"),
+        data=data if data.is_dir() else existing_file(data, "DATA"),
         dynamics=dynamics,
         overrides=parse_overrides(assignments),
         repair=repair,
         expect_counts=None if counts is None else existing_file(counts, "--expect-counts"),
+        data_options=data_options,
         expect_traces=None if traces is None else existing_file(traces, "--expect-traces"),
     )
 
@@ -77,7 +82,14 @@ def upload_inputs(client: Client, board: Board, inputs: Inputs, deadline: float 
         repair=inputs.repair,
         on_bytes=board.uploading(inputs.model.name),
     )
-    dataset = client.add_dataset(inputs.data, on_bytes=board.uploading(inputs.data.name))
+    with one_file(inputs.data, inputs.data_options) as (file, kind):
+        dataset = client.add_dataset(
+            file,
+            format=kind,
+            transform=inputs.data_options.transform,
+            name=inputs.data.name,
+            on_bytes=board.uploading(inputs.data.name),
+        )
     fields: dict[str, Any] = {"model": model.id, "dataset": dataset.id}
     for name, file in (("expected_counts", inputs.expect_counts), ("expected_traces", inputs.expect_traces)):
         if file is not None:

@@ -9,12 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from spikebit.commands import common
+from spikebit.commands.data_options import with_data_options
 from spikebit.commands.main_job import Finished, finish, inputs_from, upload_inputs
+from spikebit.datasets import DataOptions
 from spikebit.display import board, print_json, stdout
 from spikebit.errors import GATE_FAILED
 from spikebit.tables import layer_rows, layer_table, summary, summary_table
 
 
+@with_data_options
 @common.guarded
 def quantize(
     model: common.ModelFile,
@@ -40,11 +43,12 @@ def quantize(
     out: common.Out = None,
     as_json: common.AsJson = False,
     timeout: common.Timeout = None,
+    data_options: DataOptions = DataOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Quantize a network: sensitivity, bits per layer, fine-tuning, integer program, report."""
     started, deadline = time.monotonic(), common.deadline_after(timeout)
     own_plan = None if plan is None else common.read_json(plan, "--plan")
-    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, None)
+    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, None, data_options)
     request: dict[str, Any] = {
         "recipe": recipe,
         "plan": own_plan,

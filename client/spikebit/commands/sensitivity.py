@@ -7,11 +7,14 @@ import time
 from rich.table import Table
 
 from spikebit.commands import common
+from spikebit.commands.data_options import with_data_options
 from spikebit.commands.main_job import Finished, finish, inputs_from, sections, upload_inputs
+from spikebit.datasets import DataOptions
 from spikebit.display import board, print_json, stdout
 from spikebit.tables import layer_table
 
 
+@with_data_options
 @common.guarded
 def sensitivity(
     model: common.ModelFile,
@@ -25,10 +28,11 @@ def sensitivity(
     out: common.Out = None,
     as_json: common.AsJson = False,
     timeout: common.Timeout = None,
+    data_options: DataOptions = DataOptions(),  # noqa: B008 (frozen)
 ) -> None:
     """Measure the curvature of the loss per weight layer; quantize nothing."""
     started, deadline = time.monotonic(), common.deadline_after(timeout)
-    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, None)
+    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, None, data_options)
     request = {"recipe": "sensitivity", "seed": seed, "label": label or model.stem}
     if expect is not None:
         request["expect"] = expect

@@ -9,6 +9,8 @@ from rich.table import Table
 
 from spikebit.client import Client
 from spikebit.commands import common
+from spikebit.commands.data_options import with_data_options
+from spikebit.datasets import DataOptions, one_file
 from spikebit.display import Board, board, print_json, stdout
 from spikebit.records import Upload
 from spikebit.tables import record_table
@@ -59,6 +61,7 @@ def datasets_app() -> typer.Typer:
     app = _noun_app("datasets", "Uploaded samples and labels.")
 
     @app.command("add")
+    @with_data_options
     @common.guarded
     def add(
         data: common.DataFile,
@@ -66,11 +69,13 @@ def datasets_app() -> typer.Typer:
         wait: Wait = True,
         as_json: common.AsJson = False,
         timeout: common.Timeout = None,
+        data_options: DataOptions = DataOptions(),  # noqa: B008 (frozen)
     ) -> None:
-        """Upload a frames file (npz)."""
-        common.existing_file(data, "DATA.npz")
-        with common.connect() as client, board() as shown:
-            record = client.add_dataset(data, name=name, on_bytes=shown.uploading(data.name))
+        """Upload samples and labels: frames, or events and how frames are made of them."""
+        transform = data_options.transform
+        with common.connect() as client, board() as shown, one_file(data, data_options) as (file, kind):
+            sent = shown.uploading(data.name)
+            record = client.add_dataset(file, format=kind, transform=transform, name=name or data.name, on_bytes=sent)
             record = _checked(client, shown, "datasets", record, data.name, wait, timeout)
         _print_record(record.raw, as_json)
 

@@ -1,0 +1,1 @@
+"""One torch-free reader per format; ``registry.READERS`` is the list."""
