@@ -147,7 +147,7 @@ def _analyse(task: tuple[Case, str]) -> tuple[list[Pair], dict[str, Any]]:
     import torch
 
     from engine.curvature.analyse import analyse
-    from engine.data.batches import load
+    from engine.data.load import load
     from engine.network.canonical import read_canonical
     from engine.network.discretise import discretise
     from engine.specs.recipes import expand_recipe

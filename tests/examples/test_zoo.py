@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks.networks import NETWORKS, ZOO, Case
-from engine.data.batches import load
 from engine.data.counts import read_counts
+from engine.data.load import load
 from engine.network.canonical import read_canonical
 from engine.network.discretise import discretise
 from engine.network.measure import measure
