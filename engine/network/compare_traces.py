@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def compare_traces(prepared: Prepared, test: Split, expected: Traces) -> TraceAg
     earliest: dict[str, int | None] = dict.fromkeys(order, None)
     first: FirstSpikeDifference | None = None
     split, done = test.take(expected.rows), 0
-    for x, _ in split.batches(batch_size(prepared, split.x.shape[1])):
+    for x, _ in split.batches(batch_size(prepared, split.x.shape[1], prod(split.x.shape[2:]))):
         with torch.no_grad():
             trace = run(prepared, torch.as_tensor(x, device=prepared.device), record=order)
         chosen = slice(done, done + x.shape[1])

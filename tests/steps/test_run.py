@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import runtime
-from engine.data.batches import load
 from engine.data.frames import canonicalise_frames
+from engine.data.load import load
 from engine.errors import EngineError, ExpectationMissed, InvalidDataset, NotRepresentable
 from engine.network.canonical import read_canonical, write_canonical
 from engine.network.discretise import discretise

@@ -37,9 +37,7 @@ def evaluate(
 ) -> None:
     """Run the test split: accuracy, firing, synaptic operations; compare with expected accuracy, counts and spikes."""
     started, deadline = time.monotonic(), common.deadline_after(timeout)
-    inputs = inputs_from(
-        model, data, dynamics, dynamics_set, repair, expect_counts, data_options, expect_traces
-    )
+    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, expect_counts, data_options, expect_traces)
     request: dict[str, Any] = {"recipe": "evaluate", "label": label or model.stem}
     if expect is not None:
         request["expect"] = expect
