@@ -1,12 +1,13 @@
-"""Compile the native scan: ``python -m engine.kernels.build``, which ``make setup`` calls; the standard library alone.
+"""Compile the native kernels: ``python -m engine.kernels.build``, which ``make setup`` calls; needs no package.
 
-One library per level of the processor, named by the hash of its sources and flags, in ``native/build`` beside them. It
-is never needed: where there is no compiler the torch scan runs, with the same numbers.
+One library per kernel and level of the processor, named by the hash of the sources and flags, in ``native/build``
+beside them. None is needed: where there is no compiler the torch scan and the NumPy runner do the same, slower.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import platform
 import shutil
@@ -36,8 +37,11 @@ def levels() -> tuple[str, ...]:
     return tuple(LEVELS) if platform.machine() in ("x86_64", "AMD64") else ("DEFAULT",)
 
 
-def library_path(level: str) -> Path:
-    """Where the library of a level is, or would be.
+KERNELS = ("scan", "event")
+
+
+def library_path(level: str, kernel: str = "scan") -> Path:
+    """Where the library of a kernel and level is, or would be.
 
     Example:
         >>> library_path("DEFAULT").name.startswith("scan-default-")
@@ -47,16 +51,16 @@ def library_path(level: str) -> Path:
     for source in sorted(SOURCES.iterdir()):
         if source.suffix in (".c", ".h", ".inc"):
             digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return FOLDER / f"scan-{level.lower()}-{digest.hexdigest()[:16]}.so"
+    return FOLDER / f"{kernel}-{level.lower()}-{digest.hexdigest()[:16]}.so"
 
 
-def build(level: str) -> Path:
+def build(level: str, kernel: str = "scan") -> Path:
     """Compile one level unless that was done; the file appears whole or not at all.
 
     Raises:
         CannotBuild: see there. Nothing is compiled where the folder cannot be written, as in a confined child.
     """
-    path = library_path(level)
+    path = library_path(level, kernel)
     if path.exists():
         return path
     compiler = next((found for name in (os.environ.get("CC"), "cc", "gcc", "clang") if (found := _which(name))), None)
@@ -70,7 +74,7 @@ def build(level: str) -> Path:
         raise CannotBuild(f"{FOLDER.name} cannot be written: {error.strerror}") from error
     new = Path(name)
     try:
-        _compile((compiler, *COMMON, *LEVELS[level], str(SOURCES / "scan.c"), "-o", str(new), "-lm"))
+        _compile((compiler, *COMMON, *LEVELS[level], str(SOURCES / f"{kernel}.c"), "-o", str(new), "-lm"))
         new.chmod(0o644)
         new.replace(path)
     finally:
@@ -95,12 +99,13 @@ def _compile(command: tuple[str, ...]) -> None:
 
 
 def main() -> int:
-    """Build every level; a failure is told and is not an error, for the torch scan remains."""
-    for level in levels():
+    """Build every level; a failure is told and is not an error, for what it replaces remains."""
+    instead = {"scan": "the torch scan", "event": "the NumPy runner"}
+    for kernel, level in itertools.product(KERNELS, levels()):
         try:
-            build(level)
+            build(level, kernel)
         except CannotBuild as error:
-            print(f"native scan ({level}): not built: {error}; the torch scan is used, several times slower")
+            print(f"native {kernel} ({level}): not built: {error}; {instead[kernel]} is used, several times slower")
     return 0
 
 
