@@ -77,6 +77,7 @@ def connection_taps(connection: Connection) -> Taps:
             raise Unsupported(f"connection {connection.name!r} joins axes after its weights")
         places = _through(places, _pool_reach(part, (1, *out[1:])))
         out = map_shape(out, (part,), connection.name)
+    weights: NDArray[Any]
     if connection.weight is None:
         order = internal_order(shape)
         taps = [[(0, int(order[k]))] for k in range(prod(shape))]

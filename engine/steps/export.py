@@ -25,7 +25,7 @@ def export_step(spec: ExportStep, work: Work, context: Context) -> Work:
     program = work.program
     if program is None:
         raise InvalidSpec("invalid_step", "export needs an earlier step 'integerize'", "/steps")
-    sample = np.clip(work.data.test.x[0].astype(np.int64), program.input.lo, program.input.hi)
+    sample = np.clip(np.asarray(work.data.test.x[:1])[0].astype(np.int64), program.input.lo, program.input.hi)
     files, facts, artifacts = [], {}, []
     for name in spec.formats:
         folder = context.out / "exports" / name
