@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.markup import escape
@@ -139,6 +139,15 @@ def record_table(record: Mapping[str, Any], hidden: Container[str] = ()) -> Tabl
     table.add_column("value", overflow="fold")
     for name, value in _lines({name: value for name, value in record.items() if name not in hidden}):
         table.add_row(escape(name), escape(value))
+    return table
+
+
+def hints_table(hints: Iterable[Mapping[str, Any]]) -> Table:
+    """Which presets a model's numbers fit, and why: for the user to confirm."""
+    table = Table("preset", "fits", "why", title="what the file's numbers say about the presets", title_justify="left")
+    words = {True: "yes", False: "no", None: "?"}
+    for hint in hints:
+        table.add_row(escape(str(hint["preset"])), words.get(hint["fits"], "?"), escape(str(hint["why"])))
     return table
 
 

@@ -19,13 +19,14 @@ from safetensors.numpy import load, save
 from engine.errors import InvalidModel
 from engine.network.graph import Graph
 from engine.network.nodes import make_node
+from engine.network.normal import normalise
 
 FORMAT = 1
 MAX_HEADER = 1 << 20
 
 
 def to_canonical(graph: Graph) -> bytes:
-    """The canonical bytes of a graph; ``repairs`` are not part of them.
+    """The canonical bytes of a graph in its normal form; ``repairs`` are not part of them.
 
     Example:
         >>> shape = {"shape": [2]}
@@ -35,7 +36,7 @@ def to_canonical(graph: Graph) -> bytes:
     """
     tensors: dict[str, NDArray[Any]] = {}
     nodes: dict[str, Any] = {}
-    for name, node in graph.nodes.items():
+    for name, node in normalise(graph).nodes.items():
         record: dict[str, Any] = {"type": node.kind}
         for entry in fields(node):
             value = getattr(node, entry.name)

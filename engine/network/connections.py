@@ -6,15 +6,31 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import InvalidModel, NotRepresentable
 from engine.network.fields import Shape
 from engine.network.graph import Graph
-from engine.network.model import INPUT, Array, Connection, Flatten, Map, SumPool
-from engine.network.nodes import Affine, AvgPool2d, Conv2d, Input, Linear, Neuron, Node, Output, SumPool2d
+from engine.network.model import INPUT, Array, Connection, Flatten, Map, Scale, SumPool
+from engine.network.nodes import (
+    Affine,
+    AvgPool2d,
+    Conv1d,
+    Conv2d,
+    Delay,
+    Input,
+    Linear,
+    Neuron,
+    Node,
+    Output,
+    SumPool2d,
+)
 from engine.network.nodes import Flatten as FlattenNode
+from engine.network.nodes import Scale as ScaleNode
 from engine.network.shapes import Shapes
 
+WEIGHTED = Linear | Conv1d | Conv2d
+MAX_DELAY = 65_535  # steps; a buffer of so many spikes per neuron
 Path = tuple[str, ...]  # source, linear maps, target
 
 
@@ -36,7 +52,7 @@ def find_paths(graph: Graph) -> tuple[Path, ...]:
                 f"node {name!r} ({node.kind}): expected one edge to enter, found {entering[name]}; only neurons sum"
             )
             raise InvalidModel("several_edges", detail, name)
-        if isinstance(node, Linear | Conv2d) and len(targets[name]) > 1:
+        if isinstance(node, WEIGHTED) and len(targets[name]) > 1:
             fed = ", ".join(targets[name])
             detail = f"node {name!r} ({node.kind}): expected its weights to feed one node, found {fed}"
             raise InvalidModel("several_edges", detail, name)
@@ -55,10 +71,10 @@ def find_paths(graph: Graph) -> tuple[Path, ...]:
 
 def has_weight(graph: Graph, path: Path) -> bool:
     """Whether a path crosses a Linear, Affine or Conv2d."""
-    return any(isinstance(graph.nodes[name], Linear | Conv2d) for name in path[1:-1])
+    return any(isinstance(graph.nodes[name], WEIGHTED) for name in path[1:-1])
 
 
-def make_connection(graph: Graph, shapes: Shapes, path: Path, delayed: bool) -> Connection:
+def make_connection(graph: Graph, shapes: Shapes, path: Path, delayed: bool, dt_s: float) -> Connection:
     """One connection from a path of linear maps.
 
     Args:
@@ -66,13 +82,16 @@ def make_connection(graph: Graph, shapes: Shapes, path: Path, delayed: bool) -> 
         shapes: what leaves each node.
         path: source, maps, target.
         delayed: whether it sees the spikes of the step before.
+        dt_s: length of a step, in which delays are counted.
 
     Returns:
         The connection, named after its weight node; composed weights are joined by ``+``, and a path without weights
         is named by its nodes joined by ``->``.
 
     Raises:
-        NotRepresentable: ``not_composable``, where a convolution meets another weight with no neuron between.
+        NotRepresentable: ``not_composable``, where a convolution meets another weight with no neuron between, or a
+            delay stands where it cannot be moved to the source's spikes.
+        InvalidModel: ``invalid_dynamics``, where a delay is no whole number of steps.
     """
     source, target = path[0], path[-1]
     before: list[Map] = []
@@ -80,7 +99,9 @@ def make_connection(graph: Graph, shapes: Shapes, path: Path, delayed: bool) -> 
     weights: list[str] = []
     for name in path[1:-1]:
         node = graph.nodes[name]
-        if isinstance(node, Linear | Conv2d):
+        if isinstance(node, Delay):
+            continue
+        if isinstance(node, WEIGHTED):
             weights.append(name)
             if len(weights) > 1 and (after or not _all_linear(graph, weights)):
                 detail = (
@@ -101,6 +122,7 @@ def make_connection(graph: Graph, shapes: Shapes, path: Path, delayed: bool) -> 
         "before": tuple(before),
         "after": tuple(after),
         "delayed": delayed,
+        "delay": _delay_of(graph, shapes, path, dt_s),
     }
     return Connection(**common, **_weight_fields([graph.nodes[name] for name in weights]))
 
@@ -113,14 +135,15 @@ def _weight_fields(nodes: Sequence[Node]) -> dict[str, Any]:
     if not nodes:
         return {"kind": "identity", "weight": None}
     first = nodes[0]
-    if isinstance(first, Conv2d):
+    if isinstance(first, Conv1d | Conv2d):
+        flat = isinstance(first, Conv1d)
         return {
-            "kind": "conv2d",
+            "kind": "conv1d" if flat else "conv2d",
             "weight": _float64(first.weight),
             "bias": None if first.bias is None else _float64(first.bias),
-            "stride": first.stride,
-            "padding": first.padding,
-            "dilation": first.dilation,
+            "stride": (first.stride,) if flat else first.stride,
+            "padding": (first.padding,) if flat else first.padding,
+            "dilation": (first.dilation,) if flat else first.dilation,
             "groups": first.groups,
         }
     weight: Array | None = None
@@ -147,10 +170,51 @@ def _flatten(node: FlattenNode, given: Shape) -> Map | None:
     return None if start == end else Flatten(start, end)
 
 
+def _scale(node: ScaleNode, given: Shape) -> Map:
+    return Scale(np.array(np.broadcast_to(_float64(node.scale), given)))
+
+
+def _delay_of(graph: Graph, shapes: Shapes, path: Path, dt_s: float) -> NDArray[np.int64] | None:
+    """Steps of all Delay nodes of a path, per source neuron.
+
+    A delay per element stays with the spikes as long as nothing but Flatten stands before it; one that is equal for
+    all passes every linear map, but no bias, which acts from the first step.
+    """
+    total = np.zeros(shapes.leaving[path[0]], dtype=np.int64)
+    movable, biased, found = True, False, False
+    for name in path[1:-1]:
+        node = graph.nodes[name]
+        if isinstance(node, Delay):
+            steps = _whole_steps(node, name, dt_s)
+            if biased or not (movable or steps.size == 1):
+                detail = f"node {name!r} (Delay): expected it before weights, pools and biases, or one delay for all"
+                raise NotRepresentable("not_composable", detail, name)
+            total = total + (steps if steps.size == 1 else steps.reshape(total.shape))
+            found = True
+        movable = movable and isinstance(node, Delay | FlattenNode | ScaleNode)
+        bias = getattr(node, "bias", None)
+        biased = biased or (bias is not None and bool(np.any(bias)))
+    return total if found and total.any() else None
+
+
+def _whole_steps(node: Delay, name: str, dt_s: float) -> NDArray[np.int64]:
+    exact = np.asarray(node.delay, dtype=np.float64) / dt_s
+    steps = np.floor(exact + 0.5)
+    wrong = (np.abs(exact - steps) > 1e-6 * np.maximum(exact, 1.0)) | (steps > MAX_DELAY)
+    if wrong.any():
+        found = float(np.asarray(node.delay)[wrong].ravel()[0])
+        detail = f"node {name!r} (Delay): expected 0 to {MAX_DELAY} whole steps of {dt_s:g} s, found {found:g} s"
+        raise InvalidModel("invalid_dynamics", detail, name)
+    if np.all(steps == steps.ravel()[0]):
+        steps = steps.ravel()[:1].reshape(())
+    return steps.astype(np.int64)
+
+
 _MAPS: dict[type[Node], Callable[[Any, Shape], Map | None]] = {
     SumPool2d: _pool,
     AvgPool2d: _pool,
     FlattenNode: _flatten,
+    ScaleNode: _scale,
 }
 
 

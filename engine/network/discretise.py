@@ -11,7 +11,7 @@ from engine.network.feedback import find_feedback
 from engine.network.graph import Edge, Graph
 from engine.network.model import INPUT, Connection, Network, NeuronLayer
 from engine.network.neurons import make_layer, membrane_layer
-from engine.network.nodes import LI, Flatten, Neuron
+from engine.network.nodes import LI, CubaLI, Flatten, I, Neuron
 from engine.network.shapes import Shapes, infer_shapes
 from engine.specs.dynamics import Dynamics
 
@@ -48,7 +48,9 @@ def discretise(graph: Graph, dynamics: Dynamics) -> Network:
     paths = find_paths(graph)
     output, layers = _layers(graph, shapes, dynamics, paths)
     connections = [
-        make_connection(graph, shapes, path, _crosses(path, feedback)) for path in paths if path[-1] in layers
+        make_connection(graph, shapes, path, _crosses(path, feedback), dynamics.dt_s)
+        for path in paths
+        if path[-1] in layers
     ]
     _check_delays(connections)
     order = _execution_order(list(layers), connections)
@@ -75,8 +77,9 @@ def _layers(
     (last,) = [path for path in paths if path[-1] == graph.output]
     reads_membrane = dynamics.readout != "spike_count"
     for path in paths:
-        if isinstance(graph.nodes[path[0]], LI) and path is not last:
-            detail = f"node {path[0]!r} (LI) feeds {path[1]!r}: it never spikes; expected it to feed the Output alone"
+        if isinstance(graph.nodes[path[0]], LI | CubaLI | I) and path is not last:
+            kind = graph.nodes[path[0]].kind
+            detail = f"node {path[0]!r} ({kind}) feeds {path[1]!r}: it never spikes; expected it before the Output"
             raise NotRepresentable("li_inside", detail, path[0])
     if has_weight(graph, last):
         if not reads_membrane:
@@ -95,7 +98,9 @@ def _layers(
         if not isinstance(graph.nodes[name], Flatten):
             raise NotRepresentable("not_composable", f"node {name!r} ({graph.nodes[name].kind}) feeds the Output", name)
     if layers[source].threshold is None and not reads_membrane:
-        detail = f"node {source!r} (LI) never spikes: expected a membrane readout, found spike_count"
+        detail = (
+            f"node {source!r} ({graph.nodes[source].kind}) never spikes: expected a membrane readout, found spike_count"
+        )
         raise InvalidModel("invalid_dynamics", detail, source)
     return source, layers
 
@@ -133,7 +138,7 @@ def _execution_order(names: list[str], connections: list[Connection]) -> list[st
     waits = dict.fromkeys(names, 0)
     feeds: dict[str, list[str]] = {name: [] for name in names}
     for connection in connections:
-        if not connection.delayed and connection.source != INPUT:
+        if not connection.lags and connection.source != INPUT:
             waits[connection.target] += 1
             feeds[connection.source].append(connection.target)
     ready = [name for name, count in waits.items() if not count]

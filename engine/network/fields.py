@@ -25,8 +25,10 @@ class BadField(ValueError):
         self.code = code
 
 
-def real_field(*, ndim: int | None = None, positive: bool = False, default: Any = MISSING) -> Any:
-    """An array of finite reals, kept as read-only float32 or float64; ``positive`` means every value > 0."""
+def real_field(
+    *, ndim: int | None = None, positive: bool = False, least: float | None = None, default: Any = MISSING
+) -> Any:
+    """An array of finite reals, kept as read-only float32 or float64; ``positive``: every value > 0; ``least``: ≥."""
 
     def read(name: str, value: Any) -> Real:
         array = _as_array(name, value)
@@ -45,6 +47,9 @@ def real_field(*, ndim: int | None = None, positive: bool = False, default: Any 
         if positive and not (array > 0).all():
             where = tuple(int(i) for i in np.argwhere(~(array > 0))[0])
             raise BadField(name, f"expected numbers above 0, found {array[where]} at {where}")
+        if least is not None and not (array >= least).all():
+            where = tuple(int(i) for i in np.argwhere(~(array >= least))[0])
+            raise BadField(name, f"expected numbers of at least {least:g}, found {array[where]} at {where}")
         array.flags.writeable = False
         return array
 
@@ -73,33 +78,23 @@ def pair_field(*, least: int, default: Any = MISSING) -> Any:
     return _field(lambda name, value: _pair(name, value, least), default)
 
 
-def padding_field() -> Any:
-    """Two whole numbers, one for both, or the words ``same`` and ``valid``."""
+def padding_field(axes: int = 2) -> Any:
+    """Two whole numbers (one for both), one where there is one axis, or the words ``same`` and ``valid``."""
 
-    def read(name: str, value: Any) -> Pair | str:
+    def read(name: str, value: Any) -> Pair | int | str:
         text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
         if isinstance(text, str):
             if text not in ("same", "valid"):
                 raise BadField(name, f"expected numbers, 'same' or 'valid', found {text[:32]!r}")
             return text
-        return _pair(name, value, 0)
+        return _pair(name, value, 0) if axes == 2 else _index(name, value, 0)
 
-    return _field(read, (0, 0))
+    return _field(read, (0, 0) if axes == 2 else 0)
 
 
-def index_field(*, default: int, least: int = -MAX_RANK) -> Any:
+def index_field(*, default: int | None, least: int = -MAX_RANK) -> Any:
     """One whole number of at least ``least``."""
-
-    def read(name: str, value: Any) -> int:
-        array = _as_array(name, value)
-        if array.size != 1:
-            raise BadField(name, f"expected one number, found shape {array.shape}")
-        number = _whole(name, array.ravel()[0])
-        if number < least:
-            raise BadField(name, f"expected at least {least}, found {number}")
-        return number
-
-    return _field(read, default)
+    return _field(lambda name, value: _index(name, value, least), default)
 
 
 def _as_array(name: str, value: Any) -> NDArray[Any]:
@@ -123,6 +118,16 @@ def _pair(name: str, value: Any, least: int) -> Pair:
     if min(numbers) < least:
         raise BadField(name, f"expected at least {least}, found {numbers}")
     return (numbers[0], numbers[-1])
+
+
+def _index(name: str, value: Any, least: int) -> int:
+    array = _as_array(name, value)
+    if array.size != 1:
+        raise BadField(name, f"expected one number, found shape {array.shape}")
+    number = _whole(name, array.ravel()[0])
+    if number < least:
+        raise BadField(name, f"expected at least {least}, found {number}")
+    return number
 
 
 def _whole(name: str, value: Any) -> int:

@@ -5,14 +5,14 @@ immutable; :mod:`engine.network.simulate` turns it into tensors.
 
 One step of a neuron, with ``I`` the sum of its connections (biases included)::
 
-    lif, if, li:        v' = decay_v·v + gain·I + drive
-    cubalif, cubali:    i' = decay_i·i + gain·I;   v' = decay_v·v + i' (or the old i) + drive
+    lif, if, li, threshold:  v' = decay_v·v + gain·I + drive
+    cubalif, cubali:         i' = decay_i·i + gain·I;   v' = decay_v·v + i' (or the old i) + drive
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,14 @@ class Flatten:
     end: int
 
 
-Map = SumPool | Flatten  # a linear map without weights
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """Multiplies element by element; ``factor`` has the shape of what passes, without time and batch."""
+
+    factor: Array
+
+
+Map = SumPool | Flatten | Scale  # a linear map without weights
 
 
 @dataclass(frozen=True)
@@ -73,18 +80,37 @@ class Connection:
     groups: int = 1
     delay: NDArray[np.int64] | None = None
 
+    @property
+    def lags(self) -> bool:
+        """Whether nothing of it acts in the step of its source."""
+        return self.delayed or (self.delay is not None and bool((self.delay > 0).all()))
+
+
+_MEMORYLESS: dict[str, Any] = {
+    "reset": "none",
+    "reset_timing": "same_step",
+    "reset_order": None,
+    "drop_reset_input": False,
+    "spikes_per_step": "one",
+    "max_spikes": None,
+    "residue": "fires",
+    "membrane_floor": "none",
+    "start": "zero",
+}
+
 
 @dataclass(frozen=True)
 class NeuronLayer:
     """A layer of spiking or leaky-integrating neurons; every array has the layer's shape.
 
-    ``decay_i`` is None but for CubaLIF and CubaLI; ``threshold`` is None for LI and CubaLI, which never spike. The
+    ``decay_i`` is None but for CubaLIF and CubaLI; ``threshold`` is None for ``li`` (NIR's LI and I) and ``cubali``,
+    which never spike. ``threshold`` layers (NIR's Threshold) keep nothing: no decay, reset, floor or second spike. The
     ``gain`` of neurons with a current holds both ``w_in·dt/tau_syn`` (or its exponential form) and the membrane's
     ``r·dt/tau_mem``: the current is stored in units of what it adds to the membrane in one step.
     """
 
     name: str
-    kind: Literal["if", "lif", "cubalif", "li", "cubali"]
+    kind: Literal["if", "lif", "cubalif", "li", "cubali", "threshold"]
     shape: tuple[int, ...]
     decay_v: Array
     gain: Array
@@ -93,6 +119,10 @@ class NeuronLayer:
     v_reset: Array
     threshold: Array | None = None
     decay_i: Array | None = None
+
+    def obeys(self, dynamics: Dynamics) -> Dynamics:
+        """The profile as it holds for this layer: a memoryless threshold knows neither reset nor floor."""
+        return dynamics.model_copy(update=_MEMORYLESS) if self.kind == "threshold" else dynamics
 
 
 @dataclass(frozen=True)

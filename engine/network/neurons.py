@@ -9,6 +9,7 @@ equation.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from engine.errors import InvalidModel
 from engine.network.fields import Shape
 from engine.network.model import Array, NeuronLayer
-from engine.network.nodes import IF, LI, LIF, CubaLIF, Neuron
+from engine.network.nodes import IF, LI, LIF, CubaLI, CubaLIF, I, Neuron, Threshold
 from engine.specs.dynamics import Dynamics
 
 TOLERANCE = 1e-6  # dt/tau of a float32 tau may exceed 1 by rounding; such a decay is 0
@@ -40,7 +41,8 @@ def make_layer(name: str, node: Neuron, shape: Shape, dynamics: Dynamics) -> Neu
     """
     layer = _LAYERS[type(node)](name, node, shape, dynamics)
     _check_positive(name, "the gain of its input", layer.gain)
-    if layer.threshold is not None and dynamics.reset == "to_value" and not (layer.v_reset < layer.threshold).all():
+    resets = layer.obeys(dynamics).reset == "to_value"
+    if layer.threshold is not None and resets and not (layer.v_reset < layer.threshold).all():
         raise InvalidModel("invalid_parameter", f"node {name!r}: expected v_reset below v_threshold", name)
     return layer
 
@@ -98,23 +100,41 @@ def _li_layer(name: str, node: LI, shape: Shape, dynamics: Dynamics) -> NeuronLa
     )
 
 
-def _cubalif_layer(name: str, node: CubaLIF, shape: Shape, dynamics: Dynamics) -> NeuronLayer:
+def _integrator_layer(name: str, node: I, shape: Shape, dynamics: Dynamics) -> NeuronLayer:
+    gain, zeros = _positive(name, "r", node.r, shape) * dynamics.dt_s, _full(0.0, shape)
+    return NeuronLayer(name, "li", shape, _full(1.0, shape), gain, drive=zeros, v_leak=zeros, v_reset=zeros)
+
+
+def _threshold_layer(name: str, node: Threshold, shape: Shape, dynamics: Dynamics) -> NeuronLayer:
+    held = membrane_layer(name, shape)
+    return replace(held, kind="threshold", threshold=_full(node.threshold, shape))
+
+
+def _cubali_layer(name: str, node: CubaLI | CubaLIF, shape: Shape, dynamics: Dynamics) -> NeuronLayer:
     decay_v, enter_v = _leak(name, "tau_mem", node.tau_mem, shape, dynamics)
     decay_i, enter_i = _leak(name, "tau_syn", node.tau_syn, shape, dynamics)
     w_in = _positive(name, "w_in", 1.0 if node.w_in is None else node.w_in, shape)
     v_leak = _full(node.v_leak, shape)
     return NeuronLayer(
         name,
-        "cubalif",
+        "cubali",
         shape,
         decay_v=decay_v,
         gain=_CURRENT_GAIN[dynamics.current_gain](w_in, decay_i, enter_i)
         * _membrane_gain(name, node.r, shape, enter_v, dynamics),
         drive=v_leak * enter_v,
         v_leak=v_leak,
+        v_reset=_full(0.0, shape),
+        decay_i=decay_i,
+    )
+
+
+def _cubalif_layer(name: str, node: CubaLIF, shape: Shape, dynamics: Dynamics) -> NeuronLayer:
+    return replace(
+        _cubali_layer(name, node, shape, dynamics),
+        kind="cubalif",
         v_reset=_v_reset(node.v_reset, shape, dynamics),
         threshold=_full(node.v_threshold, shape),
-        decay_i=decay_i,
     )
 
 
@@ -123,6 +143,9 @@ _LAYERS: dict[type[Neuron], Callable[[str, Any, Shape, Dynamics], NeuronLayer]] 
     LIF: _lif_layer,
     LI: _li_layer,
     CubaLIF: _cubalif_layer,
+    CubaLI: _cubali_layer,
+    I: _integrator_layer,
+    Threshold: _threshold_layer,
 }
 
 

@@ -16,6 +16,7 @@ from engine.network.graph import Edge, Graph, check_name
 from engine.network.hdf5_safe import Hdf5Limits, Tree, read_tree
 from engine.network.nested import RawGraph, flatten
 from engine.network.nodes import make_node
+from engine.network.normal import normalise
 from engine.network.repair import repair_ports
 from engine.network.shapes import infer_shapes
 
@@ -33,7 +34,7 @@ def read_nir(path: Path, repair: bool = False, limits: Hdf5Limits | None = None)
         limits: bounds on what the file may declare.
 
     Returns:
-        The graph; ``graph.repairs`` lists what was mended.
+        The graph in its normal form (:mod:`engine.network.normal`); ``graph.repairs`` lists what was mended.
 
     Raises:
         InvalidModel: with a stable code, the node's name, what was expected and what was found.
@@ -55,7 +56,7 @@ def read_nir(path: Path, repair: bool = False, limits: Hdf5Limits | None = None)
             if found != declared and not repair:
                 detail = f"node {port!r}: expected shape {declared}, found {found} from node {feeder!r}"
                 raise InvalidModel("shape_conflict", detail, port)
-    return graph
+    return normalise(graph)
 
 
 def _raw_graph(tree: Tree, where: str, depth: int) -> RawGraph:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
-from engine.network.fields import Shape
 from engine.network.graph import Graph
-from engine.network.nodes import Conv2d, Flatten, Neuron, Node
+from engine.network.normal import complete
 from engine.network.shapes import infer_shapes
 
 LAYOUT_VERSION = "1.0.8"  # the nir release whose layout this is
@@ -41,24 +38,6 @@ def write_nir(graph: Graph, path: Path) -> None:
         for name, node in graph.nodes.items():
             group = nodes.create_group(name)
             group.create_dataset("type", data=node.kind, dtype=h5py.string_dtype())
-            for key, value in _complete(node, shapes.entering.get(name)).items():
+            for key, value in complete(node, name, shapes).items():
                 options = {"compression": "gzip"} if np.asarray(value).ndim else {}
                 group.create_dataset(key, data=value, **options)
-
-
-def _complete(node: Node, given: Shape | None) -> dict[str, Any]:
-    """Fields by name, absent ones filled in from the shape that enters."""
-    values = {entry.name: getattr(node, entry.name) for entry in fields(node)}
-    if isinstance(node, Neuron):
-        shape = node.shape or given or ()
-        values = {key: None if value is None else np.broadcast_to(value, shape) for key, value in values.items()}
-        defaults = {"v_reset": 0.0, "w_in": 1.0}
-        for key, default in defaults.items():
-            if key in values and values[key] is None:
-                values[key] = np.full(shape, default)
-    if isinstance(node, Conv2d):
-        values["bias"] = np.zeros(len(node.weight), node.weight.dtype) if node.bias is None else node.bias
-        values["input_shape"] = node.input_shape or (given and given[1:])
-    if isinstance(node, Flatten):
-        values["input_type"] = node.input_type or given
-    return {key: value for key, value in values.items() if value is not None}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import InvalidModel
+from engine.network.cells import IF, LI, LIF, CubaLI, CubaLIF, I, Neuron, Threshold
 from engine.network.fields import (
     BadField,
     Pair,
@@ -29,41 +30,15 @@ from engine.network.fields import (
     real_field,
     shape_field,
 )
+from engine.network.node import Elementwise, Node, ShapeMismatch, same, same_field
+
+__all__ = [
+    "IF", "LI", "LIF", "NODE_TYPES", "Affine", "AvgPool2d", "Conv1d", "Conv2d", "CubaLI", "CubaLIF", "Delay",
+    "Elementwise", "Flatten", "I", "Input", "Linear", "Neuron", "Node", "Output", "Scale", "ShapeMismatch",
+    "SumPool2d", "Threshold", "make_node",
+]  # fmt: skip
 
 IGNORED_FIELDS = frozenset({"type", "metadata", "output_type"})
-
-
-class ShapeMismatch(ValueError):
-    """A node was given a shape it does not take; the caller knows the node's name."""
-
-    def __init__(self, expected: str, found: Shape) -> None:
-        super().__init__(f"expected {expected}, found {found}")
-        self.expected = expected
-        self.found = found
-
-
-@dataclass(frozen=True, eq=False)
-class Node:
-    """What all primitives share: fields are read by their own reader, then checked together."""
-
-    def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if value is not None:
-                object.__setattr__(self, entry.name, entry.metadata["read"](entry.name, value))
-        self.check()
-
-    def check(self) -> None:
-        """Check fields against each other; :class:`BadField` where they disagree."""
-
-    def infer(self, given: Shape) -> Shape:
-        """The shape that leaves the node when ``given`` enters; :class:`ShapeMismatch` where it cannot."""
-        raise NotImplementedError
-
-    @property
-    def kind(self) -> str:
-        """The primitive's name in a NIR file."""
-        return type(self).__name__
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +49,7 @@ class Input(Node):
 
     def infer(self, given: Shape) -> Shape:
         """The declared shape."""
-        return _same(self.shape, given)
+        return same(self.shape, given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +60,7 @@ class Output(Node):
 
     def infer(self, given: Shape) -> Shape:
         """The declared shape."""
-        return _same(self.shape, given)
+        return same(self.shape, given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +72,7 @@ class Linear(Node):
     def infer(self, given: Shape) -> Shape:
         """``(in,)`` to ``(out,)``."""
         out, fan_in = self.weight.shape
-        _same((fan_in,), given)
+        same((fan_in,), given)
         return (out,)
 
 
@@ -109,7 +84,7 @@ class Affine(Linear):
 
     def check(self) -> None:
         """One bias per output."""
-        _same_field("bias", self.bias.shape, self.weight.shape[:1])
+        same_field("bias", self.bias.shape, self.weight.shape[:1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,23 +105,10 @@ class Conv2d(Node):
 
     def check(self) -> None:
         """Bias per output channel, groups that divide, text padding resolved."""
-        out = self.weight.shape[0]
-        if self.bias is not None:
-            _same_field("bias", self.bias.shape, (out,))
-        if out % self.groups:
-            raise BadField("groups", f"{self.groups} groups do not divide {out} output channels")
+        _check_convolution(self.weight, self.bias, self.groups)
         if isinstance(self.padding, str):
-            object.__setattr__(self, "padding", self._text_padding(self.padding))
-
-    def _text_padding(self, text: str) -> Pair:
-        if text == "valid":
-            return (0, 0)
-        if self.stride != (1, 1):
-            raise BadField("padding", f"'same' needs a stride of 1, found {self.stride}")
-        total = tuple(d * (k - 1) for d, k in zip(self.dilation, self.weight.shape[2:], strict=True))
-        if any(t % 2 for t in total):
-            raise BadField("padding", f"'same' with kernel {self.weight.shape[2:]} pads one side more; not supported")
-        return (total[0] // 2, total[1] // 2)
+            padding = _text_padding(self.padding, self.weight.shape[2:], self.stride, self.dilation)
+            object.__setattr__(self, "padding", padding)
 
     def infer(self, given: Shape) -> Shape:
         """``(in, h, w)`` to ``(out, h', w')``."""
@@ -154,9 +116,40 @@ class Conv2d(Node):
         if len(given) != 3 or given[0] != channels:
             raise ShapeMismatch(f"({channels}, height, width)", given)
         if self.input_shape is not None:
-            _same((channels, *self.input_shape), given)
+            same((channels, *self.input_shape), given)
         kernel = (self.weight.shape[2], self.weight.shape[3])
         return (self.weight.shape[0], *_windows(given, kernel, self.stride, self.padding, self.dilation))
+
+
+@dataclass(frozen=True, eq=False)
+class Conv1d(Node):
+    """``y[o] = Σ_i W[o,i] ⋆ x[i] + b[o]``, ``W`` of shape ``[out, in/groups, length]``; the rest as for Conv2d."""
+
+    weight: Real = real_field(ndim=3)
+    stride: int = index_field(default=1, least=1)
+    padding: int = padding_field(axes=1)
+    dilation: int = index_field(default=1, least=1)
+    groups: int = index_field(default=1, least=1)
+    bias: Real | None = real_field(ndim=1, default=None)
+    input_shape: int | None = index_field(default=None, least=1)
+
+    def check(self) -> None:
+        """Bias per output channel, groups that divide, text padding resolved."""
+        _check_convolution(self.weight, self.bias, self.groups)
+        if isinstance(self.padding, str):
+            (padding,) = _text_padding(self.padding, self.weight.shape[2:], (self.stride,), (self.dilation,))
+            object.__setattr__(self, "padding", padding)
+
+    def infer(self, given: Shape) -> Shape:
+        """``(in, length)`` to ``(out, length')``."""
+        channels = self.weight.shape[1] * self.groups
+        if len(given) != 2 or given[0] != channels:
+            raise ShapeMismatch(f"({channels}, length)", given)
+        if self.input_shape is not None:
+            same((channels, self.input_shape), given)
+        kernel = self.weight.shape[2:]
+        sizes = _windows(given, kernel, (self.stride,), (self.padding,), (self.dilation,))
+        return (self.weight.shape[0], *sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,81 +205,31 @@ class Flatten(Node):
     def infer(self, given: Shape) -> Shape:
         """The joined shape."""
         if self.input_type is not None:
-            _same(self.input_type, given)
+            same(self.input_type, given)
         start, end = self.axes(len(given))
         return (*given[:start], int(np.prod(given[start : end + 1])), *given[end + 1 :])
 
 
 @dataclass(frozen=True, eq=False)
-class Neuron(Node):
-    """A layer of neurons: every parameter has the layer's shape, or is one number for all."""
+class Scale(Elementwise):
+    """``y = s ⊙ x``, element by element."""
 
-    @property
-    def shape(self) -> Shape | None:
-        """The layer's shape; None where all parameters are single numbers."""
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if value is not None and value.ndim:
-                return tuple(value.shape)
-        return None
-
-    def check(self) -> None:
-        """All parameters agree on the shape."""
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if value is not None and value.ndim and self.shape is not None:
-                _same_field(entry.name, value.shape, self.shape)
-
-    def infer(self, given: Shape) -> Shape:
-        """The layer's shape, or that of what enters."""
-        return given if self.shape is None else _same(self.shape, given)
+    scale: Real = real_field()
 
 
 @dataclass(frozen=True, eq=False)
-class IF(Neuron):
-    """``dv/dt = r·I``; spike where ``v > v_threshold``, then reset."""
+class Delay(Elementwise):
+    """``y(t) = x(t − delay)``, a delay in seconds per element."""
 
-    r: Real = real_field()
-    v_threshold: Real = real_field(positive=True)
-    v_reset: Real | None = real_field(default=None)
-
-
-@dataclass(frozen=True, eq=False)
-class LIF(Neuron):
-    """``tau·dv/dt = (v_leak − v) + r·I``; spike where ``v > v_threshold``, then reset."""
-
-    tau: Real = real_field(positive=True)
-    r: Real = real_field()
-    v_leak: Real = real_field()
-    v_threshold: Real = real_field(positive=True)
-    v_reset: Real | None = real_field(default=None)
-
-
-@dataclass(frozen=True, eq=False)
-class CubaLIF(Neuron):
-    """``tau_syn·di/dt = −i + w_in·x``, ``tau_mem·dv/dt = (v_leak − v) + r·i``; spike where ``v > v_threshold``."""
-
-    tau_syn: Real = real_field(positive=True)
-    tau_mem: Real = real_field(positive=True)
-    r: Real = real_field()
-    v_leak: Real = real_field()
-    v_threshold: Real = real_field(positive=True)
-    v_reset: Real | None = real_field(default=None)
-    w_in: Real | None = real_field(default=None)
-
-
-@dataclass(frozen=True, eq=False)
-class LI(Neuron):
-    """``tau·dv/dt = (v_leak − v) + r·I``, without spikes."""
-
-    tau: Real = real_field(positive=True)
-    r: Real = real_field()
-    v_leak: Real = real_field()
+    delay: Real = real_field(least=0.0)
 
 
 NODE_TYPES: dict[str, type[Node]] = {
     kind.__name__: kind
-    for kind in (Input, Output, Linear, Affine, Conv2d, IF, LIF, CubaLIF, LI, SumPool2d, AvgPool2d, Flatten)
+    for kind in (
+        *(Input, Output, Linear, Affine, Scale, Conv1d, Conv2d, SumPool2d, AvgPool2d, Flatten, Delay),
+        *(IF, LIF, CubaLIF, I, LI, CubaLI, Threshold),
+    )
 }
 
 
@@ -326,23 +269,31 @@ def make_node(name: str, kind: str, values: Mapping[str, Any]) -> Node:
         raise InvalidModel(error.code, f"node {name!r} ({kind}), parameter {error.field!r}: {error}", name) from error
 
 
-def _same(expected: Shape, given: Shape) -> Shape:
-    if expected != given:
-        raise ShapeMismatch(str(expected), given)
-    return expected
+def _check_convolution(weight: Real, bias: Real | None, groups: int) -> None:
+    out = weight.shape[0]
+    if bias is not None:
+        same_field("bias", bias.shape, (out,))
+    if out % groups:
+        raise BadField("groups", f"{groups} groups do not divide {out} output channels")
 
 
-def _same_field(name: str, found: Shape, expected: Shape) -> None:
-    if found != expected:
-        raise BadField(name, f"expected shape {expected}, found {found}", "shape_conflict")
+def _text_padding(text: str, kernel: Shape, stride: Shape, dilation: Shape) -> Shape:
+    if text == "valid":
+        return (0,) * len(kernel)
+    if any(step != 1 for step in stride):
+        raise BadField("padding", f"'same' needs a stride of 1, found {stride}")
+    total = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+    if any(t % 2 for t in total):
+        raise BadField("padding", f"'same' with kernel {kernel} pads one side more; not supported")
+    return tuple(t // 2 for t in total)
 
 
-def _windows(given: Shape, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair) -> Pair:
-    """``(size + 2·padding − dilation·(kernel − 1) − 1) div stride + 1`` per axis."""
+def _windows(given: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Shape:
+    """``(size + 2·padding − dilation·(kernel − 1) − 1) div stride + 1`` per axis behind the channels."""
     sizes = []
-    for axis in range(2):
-        room = given[1 + axis] + 2 * padding[axis] - dilation[axis] * (kernel[axis] - 1) - 1
+    for axis, span in enumerate(kernel):
+        room = given[1 + axis] + 2 * padding[axis] - dilation[axis] * (span - 1) - 1
         if room < 0:
-            raise ShapeMismatch(f"at least a window of {kernel} in (height, width) with padding {padding}", given)
+            raise ShapeMismatch(f"at least a window of {kernel} behind the channels with padding {padding}", given)
         sizes.append(room // stride[axis] + 1)
-    return (sizes[0], sizes[1])
+    return tuple(sizes)

@@ -69,6 +69,7 @@ def prepare(
 
 
 def _rule(dynamics: Dynamics, layer: NeuronLayer, threshold: Tensor | None, make: MakeTensor) -> NeuronRule:
+    dynamics = layer.obeys(dynamics)
     drive = None if not np.any(layer.drive) else make(shrink(layer.drive))
     floor = None
     if threshold is not None and dynamics.membrane_floor == "minus_threshold":

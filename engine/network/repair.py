@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.errors import InvalidModel
 from engine.network.fields import Shape
 from engine.network.graph import Graph
-from engine.network.nodes import Input, Linear, Neuron, Node, Output
+from engine.network.nodes import Elementwise, Input, Linear, Node, Output
 from engine.network.shapes import infer_shapes
 
 
@@ -50,7 +50,7 @@ def _repair_input(graph: Graph) -> Graph:
 def _expects(node: Node) -> Shape | None:
     if isinstance(node, Linear):
         return (node.weight.shape[1],)
-    return node.shape if isinstance(node, Neuron) else None
+    return node.shape if isinstance(node, Elementwise) else None
 
 
 def _with_port(graph: Graph, name: str, kind: type[Input] | type[Output], shape: Shape) -> Graph:

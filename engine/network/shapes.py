@@ -9,7 +9,7 @@ from engine.network.fields import BadField, Shape
 from engine.network.graph import Graph
 from engine.network.nodes import Input, ShapeMismatch
 
-MAX_NEURONS = 2**26  # elements that leave one node; a guard against geometry that explodes
+MAX_NEURONS = 2**23  # elements that leave one node: 8 parameters of it take 0.5 GiB; a guard against geometry
 
 
 @dataclass(frozen=True)

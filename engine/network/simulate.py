@@ -19,7 +19,7 @@ from engine.kernels.exact_conv import exact_conv2d
 from engine.kernels.neuron_scan import ScanResult, neuron_scan
 from engine.kernels.rules import NeuronRule
 from engine.kernels.step import NeuronState, SpikeGradient, neuron_step, start_state
-from engine.network.model import INPUT, Connection, Flatten, Map
+from engine.network.model import INPUT, Connection, Flatten, Map, Scale
 from engine.specs.dynamics import Readout
 from engine.specs.steps import Surrogate
 
@@ -157,7 +157,7 @@ def _convolve_exactly(synapse: Synapse, spikes: Tensor) -> Tensor | None:
     if connection.source == INPUT:
         whole = not spikes.is_floating_point() and not pools
     else:
-        whole = all(step.scale == 1.0 for step in pools)
+        whole = all(not isinstance(step, Scale) and step.scale == 1.0 for step in pools)
     if not whole or (torch.is_grad_enabled() and (weight.requires_grad or spikes.requires_grad)):
         return None
     value = spikes.to(torch.float32)  # exact: spike counts, and sums of few of them, are far below 2^24
@@ -342,6 +342,9 @@ def _apply_map(step: Map, value: Tensor) -> Tensor:
     """A weightless map on ``[rows, *shape]``."""
     if isinstance(step, Flatten):
         return value.flatten(step.start + 1, step.end + 1)
+    if isinstance(step, Scale):
+        dtype = torch.promote_types(value.dtype, torch.float32)
+        return value * torch.as_tensor(step.factor, dtype=dtype, device=value.device)
     kh, kw = step.kernel
     ph, pw = step.padding
     sh, sw = step.stride

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from engine.network.graph import Graph
+from engine.network.hints import preset_hints
 from engine.network.model import Network
-from engine.network.nodes import Affine, Conv2d, Input, Linear
+from engine.network.nodes import Conv1d, Conv2d, Input, Linear
 
 
 def summarise(graph: Graph, network: Network | None) -> dict[str, Any]:
@@ -18,13 +20,13 @@ def summarise(graph: Graph, network: Network | None) -> dict[str, Any]:
 
     Returns:
         ``nodes``, ``parameters`` (weights and biases of the upload), ``float_bytes`` (4 each), ``input_shape``,
-        ``repairs``; with a network also ``outputs``, ``weight_layers`` and ``neuron_layers`` as (name, number) in
-        execution order, ``delayed_edges``.
+        ``repairs``, ``preset_hints`` (per preset: whether the file's numbers fit it, and why); with a network also
+        ``outputs``, ``weight_layers`` and ``neuron_layers`` as (name, number) in execution order, ``delayed_edges``.
     """
     parameters = sum(
-        node.weight.size + (node.bias.size if isinstance(node, Affine | Conv2d) and node.bias is not None else 0)
+        node.weight.size + (getattr(node, "bias", None) is not None) * node.weight.shape[0]
         for node in graph.nodes.values()
-        if isinstance(node, Linear | Conv2d)
+        if isinstance(node, Linear | Conv1d | Conv2d)
     )
     source = graph.nodes[graph.input]
     facts: dict[str, Any] = {
@@ -33,6 +35,7 @@ def summarise(graph: Graph, network: Network | None) -> dict[str, Any]:
         "float_bytes": 4 * int(parameters),
         "input_shape": list(source.shape) if isinstance(source, Input) else [],
         "repairs": list(graph.repairs),
+        "preset_hints": [asdict(hint) for hint in preset_hints(graph)],
     }
     if network is not None:
         facts["outputs"] = _size(network.layer(network.output).shape)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import NotRepresentable
-from engine.network.model import Map, SumPool
+from engine.network.model import Flatten, Map, Scale, SumPool
 
 Range = tuple[int, int]
 
@@ -73,7 +73,7 @@ def map_shape(shape: tuple[int, ...], maps: Iterable[Map], name: str) -> tuple[i
             if min(sizes) < 1:
                 raise _misfit(name, f"a {part.kernel} pool does not fit into shape {shape}")
             shape = (*shape[:-2], *sizes)
-        else:
+        elif isinstance(part, Flatten):
             if not 0 <= part.start <= part.end < len(shape):
                 raise _misfit(name, f"flatten of axes {part.start}..{part.end} does not fit shape {shape}")
             shape = (*shape[: part.start], prod(shape[part.start : part.end + 1]), *shape[part.end + 1 :])
@@ -144,6 +144,8 @@ def apply_maps(values: NDArray[np.float64], maps: Iterable[Map]) -> NDArray[np.f
     for part in maps:
         if isinstance(part, SumPool):
             values = sum_pool(values, part)
+        elif isinstance(part, Scale):
+            values = values * part.factor
         else:
             values = values.reshape(map_shape(values.shape, (part,), ""))
     return values

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from engine.errors import NotRepresentable
-from engine.network.model import Array, Map, Network, NeuronLayer, SumPool
+from engine.network.model import Array, Flatten, Map, Network, NeuronLayer, Scale, SumPool
 from engine.network.model import Connection as FloatConnection
 from engine.program.geometry import apply_maps, sum_shape
 from engine.program.program import Connection, InputFormat, IntArray, IntegerProgram, Layer, Leak
-from engine.program.rounding import check_profile, integer_level, integer_thresholds, leak_entry
+from engine.program.rounding import check_programmable, integer_level, integer_thresholds, leak_entry
 from engine.specs.dynamics import Dynamics
 from engine.specs.plan import LeakForm, NeuronPlan, Plan
 
@@ -83,6 +83,7 @@ def integer_layer(
     Raises:
         NotRepresentable: a factor is not positive, or an integer leaves the state's range; the neuron is named.
     """
+    dynamics = layer.obeys(dynamics)
     u = np.broadcast_to(np.asarray(scale, dtype=np.float32).astype(np.float64), layer.shape)
     _require_positive(u, layer.name, "scale")
     _require_positive(layer.gain, layer.name, "gain (r, w_in and dt/tau)")
@@ -100,7 +101,7 @@ def integer_layer(
     membrane = layer.drive / unit if current else layer.drive / unit + summed / inner
     made = Layer(
         name=layer.name,
-        kind=layer.kind,
+        kind="lif" if layer.kind == "threshold" else layer.kind,  # with a decay of 0 and no reset
         shape=layer.shape,
         state_bits=plan.state_bits,
         fraction_bits=plan.fraction_bits,
@@ -138,7 +139,7 @@ def integerize(
     Raises:
         NotRepresentable: something cannot be written in integers; the message names the node.
     """
-    check_profile(network.dynamics)
+    check_programmable(network)
     layers = tuple(
         integer_layer(
             layer,
@@ -265,7 +266,9 @@ def _named_leak(decay: Array, form: LeakForm, name: str) -> Leak:
         raise NotRepresentable(error.code, f"layer {name!r}: {error.detail}", name) from error
 
 
-def _unscaled(part: Map) -> Map:
+def _unscaled(part: Map) -> SumPool | Flatten:
+    if isinstance(part, Scale):
+        raise TypeError("check_programmable lets no Scale through")
     return replace(part, scale=1.0) if isinstance(part, SumPool) else part
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import NotRepresentable
-from engine.network.model import INPUT, Flatten, Map, SumPool
+from engine.network.model import INPUT, Flatten, SumPool
 from engine.specs.dynamics import Readout
 
 __all__ = [
@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 IntArray = NDArray[np.int64]
+Map = SumPool | Flatten
+LayerKind = Literal["if", "lif", "cubalif", "li", "cubali"]
 Rounding = Literal["floor", "toward_zero", "half_up"]
 MAX_EXPONENT = 15  # DESIGN 5: exponents need at most 4 bits
 MAX_DELAY = 65535  # steps
@@ -93,7 +95,7 @@ class Layer:
     """
 
     name: str
-    kind: Literal["if", "lif", "cubalif", "li", "cubali"]
+    kind: LayerKind
     shape: tuple[int, ...]
     state_bits: int
     fraction_bits: int

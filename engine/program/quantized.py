@@ -22,7 +22,7 @@ from engine.program.bounds import FLOAT32_EXACT
 from engine.program.geometry import apply_maps, sum_shape
 from engine.program.integerize import IntegerWeights, integerize, pool_factor
 from engine.program.program import MAX_EXPONENT, IntArray, IntegerProgram, state_limits
-from engine.program.rounding import check_profile, leak_entry
+from engine.program.rounding import check_programmable, leak_entry
 from engine.quantizers.form import level_range, scale_axis
 from engine.quantizers.mse import mse_scale
 from engine.quantizers.registry import quantizer
@@ -66,7 +66,7 @@ def start_training(
     Raises:
         NotRepresentable: a pool's factor is not positive, or the profile is none that the program knows.
     """
-    check_profile(network.dynamics)
+    check_programmable(network)
     device = torch.device(device)
     exponents: dict[str, IntArray] = {}
     fixed: dict[str, float] = {}
@@ -197,7 +197,7 @@ def _round_half_up(value: Tensor) -> Tensor:
 def _rule(
     form: QuantizedForm, parameters: Mapping[str, Tensor], layer: NeuronLayer, bias: Tensor, inner: Tensor, unit: Tensor
 ) -> NeuronRule:
-    dynamics, plan = form.network.dynamics, form.neuron_plan(layer.name)
+    dynamics, plan = layer.obeys(form.network.dynamics), form.neuron_plan(layer.name)
     low, high = state_limits(plan.state_bits)
 
     def level(values: Array) -> Tensor:

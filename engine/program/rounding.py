@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.errors import NotRepresentable
+from engine.network.model import Network, Scale
 from engine.program.program import MAX_EXPONENT, IntArray, Leak
-from engine.specs.dynamics import Dynamics
 from engine.specs.plan import LeakForm, NoLeak, ShiftLeak
 
 Array = NDArray[np.float64]
@@ -42,18 +42,24 @@ def integer_thresholds(theta: ArrayLike, unit: ArrayLike, test: Literal["gt", "g
     return _to_int64(fire_at, "a threshold"), _to_int64(np.floor(ratio + 0.5), "a threshold")
 
 
-def check_profile(dynamics: Dynamics) -> None:
+def check_programmable(network: Network) -> None:
     """Refuse what the integer program's step (DESIGN 5) does not know.
 
     Raises:
-        NotRepresentable: ``dynamics_not_representable``, naming the profile's field.
+        NotRepresentable: ``dynamics_not_representable``, naming the profile's field; ``node_not_representable``,
+            naming the node.
     """
+    dynamics = network.dynamics
     if dynamics.residue != "fires":
         detail = (
             f"dynamics field 'residue': the integer program knows 'fires' alone, found {dynamics.residue!r}; train "
             "with a delayed reset, or set residue=fires where no membrane stays above its threshold"
         )
         raise NotRepresentable("dynamics_not_representable", detail, "residue")
+    for connection in network.connections:
+        if any(isinstance(part, Scale) for part in (*connection.before, *connection.after)):
+            detail = f"connection {connection.name!r} holds a Scale, which the integer program does not know"
+            raise NotRepresentable("node_not_representable", detail, connection.name)
 
 
 def integer_level(value: ArrayLike, unit: ArrayLike) -> IntArray:

@@ -100,7 +100,7 @@ def _delay_entries(delay: IntArray) -> tuple[int, int]:
 
 def _layer_bound(network: Network, layer: NeuronLayer, plan: Plan) -> int:
     neuron = plan.neurons.get(layer.name, NeuronPlan())
-    dynamics, bits = network.dynamics, neuron.state_bits
+    dynamics, bits = layer.obeys(network.dynamics), neuron.state_bits
     by_row = _scale_by_row(network, layer.name, plan)
     biases = [c for c in network.into(layer.name) if c.bias is not None]
     bias_entries = max((_bias_entries(c, layer) for c in biases), default=0)
@@ -132,7 +132,7 @@ def _layer_bound(network: Network, layer: NeuronLayer, plan: Plan) -> int:
 
 
 def _start_bound(network: Network, layer: NeuronLayer, bits: int, by_row: bool) -> int:
-    values = {"zero": None, "v_reset": layer.v_reset, "v_leak": layer.v_leak}[network.dynamics.start]
+    values = {"zero": None, "v_reset": layer.v_reset, "v_leak": layer.v_leak}[layer.obeys(network.dynamics).start]
     return 0 if values is None else packed_bytes(_level_entries(layer, values, by_row), bits)
 
 

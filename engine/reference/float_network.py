@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.network.model import INPUT, Array, Connection, Flatten, Map, Network, NeuronLayer
+from engine.network.model import INPUT, Array, Connection, Flatten, Map, Network, NeuronLayer, Scale
 from engine.specs.dynamics import Dynamics
 
 
@@ -99,6 +99,7 @@ _READOUT: dict[str, Callable[[Array], Array]] = {
 
 def step_neurons(layer: NeuronLayer, dynamics: Dynamics, state: State, total: Array) -> Array:
     """One step of one layer, in the order of DESIGN 5; changes ``state`` and returns the spikes."""
+    dynamics = layer.obeys(dynamics)
     fired = state.spikes > 0
     theta = np.zeros(layer.shape) if layer.threshold is None else layer.threshold
     v = before = state.v
@@ -139,6 +140,7 @@ def _reset(layer: NeuronLayer, dynamics: Dynamics, v: Array, spikes: Array) -> A
 
 
 def _start(layer: NeuronLayer, dynamics: Dynamics, batch: int) -> State:
+    dynamics = layer.obeys(dynamics)
     first = {"zero": np.zeros(layer.shape), "v_reset": layer.v_reset, "v_leak": layer.v_leak}[dynamics.start]
     shape = (batch, *layer.shape)
     return State(np.array(np.broadcast_to(first, shape)), np.zeros(shape), np.zeros(shape))
@@ -167,6 +169,8 @@ def _apply_map(step: Map, x: Array) -> Array:
     if isinstance(step, Flatten):
         inner = x.shape[1:]
         return x.reshape(x.shape[0], *inner[: step.start], -1, *inner[step.end + 1 :])
+    if isinstance(step, Scale):
+        return x * step.factor
     views = _windows(x, step.kernel, step.stride, step.padding, (1, 1))
     total: Array = views.sum(axis=(-2, -1))
     return total * step.scale

@@ -133,7 +133,8 @@ def tuned_graph(graph: Graph, tuned: Network) -> Graph | None:
                 nodes[connection.name] = replace(nodes[connection.name], **{field: value})
     for layer in tuned.layers:
         if layer.threshold is not None:
-            nodes[layer.name] = replace(nodes[layer.name], **{"v_threshold": layer.threshold})
+            field = "threshold" if layer.kind == "threshold" else "v_threshold"
+            nodes[layer.name] = replace(nodes[layer.name], **{field: layer.threshold})
     return Graph(nodes, graph.edges)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import types
@@ -12,6 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
+
+from spikebit.tables import hints_table
 
 Run = Callable[..., Any]
 Files = tuple[str, str]
@@ -263,6 +267,17 @@ def test_every_noun_speaks_json(run: Run, arguments: tuple[str, ...]) -> None:
     result = run(*arguments, "--json")
     assert result.exit_code == 0
     json.loads(result.stdout)
+
+
+def test_models_show_what_the_numbers_say_about_the_presets() -> None:
+    hints = [
+        {"preset": "norse", "fits": False, "why": "r is not 1"},
+        {"preset": "lava", "fits": None, "why": "no mark"},
+    ]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(hints_table(hints))
+    text = console.export_text()
+    assert [word in text for word in ("norse", "no ", "r is not 1", "lava", "?")] == [True] * 5
 
 
 def test_models_and_datasets_add(run: Run, files: Files) -> None:

@@ -15,7 +15,7 @@ from engine.network.model import INPUT, Flatten, Network, SumPool
 from engine.network.nodes import make_node
 from engine.network.summary import summarise
 from engine.reference.float_network import simulate_floats
-from engine.specs.dynamics import DynamicsRequest, resolve_dynamics
+from engine.specs.dynamics import PRESETS, DynamicsRequest, resolve_dynamics
 
 
 def node(name: str, kind: str, **values: Any) -> Any:
@@ -150,7 +150,9 @@ def test_maps_stand_before_and_after_weights() -> None:
     assert conv.after == (SumPool((2, 2), (2, 2), (0, 0), 0.25),)
     assert (conv.source, conv.source_shape, conv.target_shape) == (INPUT, (1, 4, 4), (2, 2, 2))
     assert fc.before == (Flatten(0, 2),)
-    assert summarise(image("in conv pool a flat fc b out"), network) == {
+    facts = summarise(image("in conv pool a flat fc b out"), network)
+    assert len(facts.pop("preset_hints")) == len(PRESETS)
+    assert facts == {
         "nodes": 8,
         "parameters": 26,
         "float_bytes": 104,

@@ -42,11 +42,14 @@ def test_conv_with_scalars_text_padding_and_no_hints(tmp_path: Path) -> None:
     read_graph = read(tmp_path, nodes, chain("input", "conv", "if", "pool", "flat", "output"))
     conv, pool, cell = (read_graph.nodes[name] for name in ("conv", "pool", "if"))
     assert isinstance(conv, Conv2d)
-    assert (conv.padding, conv.dilation, conv.groups, conv.bias) == ((1, 1), (1, 1), 1, None)
+    assert (conv.padding, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
+    assert conv.bias is not None
+    assert not conv.bias.any()
     assert isinstance(pool, AvgPool2d)
     assert (pool.kernel_size, pool.stride, pool.padding) == ((3, 3), (3, 3), (0, 0))
     assert isinstance(cell, IF)
-    assert (cell.shape, cell.v_reset) == (None, None)
+    assert cell.shape is None
+    assert float(cell.v_reset) == 0.0  # type: ignore[arg-type]
     assert infer_shapes(read_graph).leaving["pool"] == (1, 2, 2)
 
 

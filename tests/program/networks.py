@@ -27,6 +27,13 @@ def recurrent(preset: str = "nir-paper", kind: str = "cubalif", gain: float = 0.
     return Network(profile, (12,), layers, connections, "out")
 
 
+def memoryless(network: Network) -> Network:
+    """The same network with NIR's Threshold as its hidden layer."""
+    hidden = network.layers[0]
+    zeros = np.zeros(hidden.shape)
+    return replace(network, layers=(replace(hidden, kind="threshold", decay_v=zeros), *network.layers[1:]))
+
+
 def convolutional(preset: str = "nir-paper", **dynamics: Any) -> Network:
     """2×8×8 input, four channels, average pool, four outputs; the bias passes a padded pool."""
     rng = np.random.default_rng(1)

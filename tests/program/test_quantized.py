@@ -14,7 +14,7 @@ from engine.network.simulate import run
 from engine.program.quantized import prepare_quantized, start_training, to_program
 from engine.program.simulate import simulate_program
 from engine.specs.steps import Surrogate
-from tests.program.networks import PROGRAMMABLE, convolutional, plan_of, recurrent
+from tests.program.networks import PROGRAMMABLE, convolutional, memoryless, plan_of, recurrent
 
 CASES: list[tuple[Network, dict[str, Any]]] = [
     *[(recurrent(preset, kind), {}) for preset in PROGRAMMABLE for kind in ("lif", "cubalif")],
@@ -23,6 +23,7 @@ CASES: list[tuple[Network, dict[str, Any]]] = [
     (recurrent(), {"state_bits": 8, "fraction_bits": 2}),
     (recurrent(readout="membrane_sum"), {"bits": 3}),
     (recurrent(), {"bits": 1}),
+    (memoryless(recurrent("snntorch-leaky", "lif", gain=1.0)), {}),
 ]
 
 

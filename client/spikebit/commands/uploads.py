@@ -13,7 +13,7 @@ from spikebit.commands.data_options import with_data_options
 from spikebit.datasets import DataOptions, one_file
 from spikebit.display import Board, board, print_json, stdout
 from spikebit.records import Upload
-from spikebit.tables import record_table
+from spikebit.tables import hints_table, record_table
 
 RecordId = Annotated[str, typer.Argument(metavar="ID")]
 Name = Annotated[str | None, typer.Option(help="A name; default: the file's.")]
@@ -145,4 +145,8 @@ def _print_record(record: Any, as_json: bool) -> None:
     if as_json:
         print_json(record)
         return
-    stdout().print(record_table(record))
+    summary = dict(record.get("summary") or {})
+    hints = summary.pop("preset_hints", None)
+    stdout().print(record_table({**record, "summary": summary}))
+    if hints:
+        stdout().print(hints_table(hints))

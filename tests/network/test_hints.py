@@ -1,0 +1,52 @@
+"""Hints name the exporter that wrote a file, and never choose."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.network.hints import RULES, Hint, preset_hints
+from engine.network.nir_reader import read_nir
+from engine.network.summary import summarise
+from engine.specs.dynamics import PRESETS
+from tests.fixtures.load import NAMES, load_fixture
+
+# Two exporters leave the same marks where decays are equal: SpikingJelly without decay_input writes r = tau/dt too.
+WRITTEN = [name for name in NAMES if load_fixture(name).about["nir_written_by"] == "exporter"]
+
+
+def hints_of(name: str) -> dict[str, Hint]:
+    return {hint.preset: hint for hint in preset_hints(read_nir(load_fixture(name).nir))}
+
+
+def test_every_preset_has_a_rule() -> None:
+    assert list(RULES) == list(PRESETS)
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_the_exporters_own_preset_fits(name: str) -> None:
+    fixture = load_fixture(name)
+    hints = hints_of(name)
+    own = fixture.dynamics["preset"]
+    expected = None if name == "norse-iaf-mlp" else True  # IF alone with r = 1 is Sinabs' mark
+    assert hints[own].fits is expected or name == "sinabs-lif-unnormed-mlp", hints[own]
+    framework = fixture.about["framework"]
+    fitting = {preset.partition("-")[0] for preset, hint in hints.items() if hint.fits}
+    allowed = {"snntorch": {"snntorch"}, "spikingjelly": {"spikingjelly", "snntorch"}, "norse": {"norse", "sinabs"}}
+    assert fitting <= allowed.get(framework, {framework}), fitting
+
+
+def test_reasons_give_the_numbers() -> None:
+    assert hints_of("snntorch-leaky-mlp")["snntorch-leaky"].why.startswith("r·dt/tau = 1 with dt 0.0001 s")
+    assert "tau times 1e-3" in hints_of("snntorch-leaky-mlp")["norse"].why
+    assert hints_of("norse-lifbox-mlp")["nir-paper"] == Hint(
+        "nir-paper", False, "its step of 0.0001 s is longer than the shortest time constant, 4.03e-06 s"
+    )
+    assert "time constants in steps" in hints_of("sinabs-lif-mlp")["sinabs"].why
+    assert "(tau/dt)·exp(−dt/tau)" in hints_of("rockpool-lif-mlp")["rockpool"].why
+    assert hints_of("snntorch-leaky-mlp")["lava"].fits is None
+
+
+def test_the_models_answer_holds_them() -> None:
+    facts = summarise(read_nir(load_fixture("sinabs-conv").nir), None)
+    assert [hint["preset"] for hint in facts["preset_hints"]] == list(PRESETS)
+    assert {"preset": "sinabs", "fits": True, "why": "IF with r = 1: a step of 1"} in facts["preset_hints"]
