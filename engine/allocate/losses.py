@@ -12,24 +12,27 @@ from numpy.typing import NDArray
 from engine.errors import InvalidSpec
 from engine.specs.report import LayerSensitivity, SensitivitySection, WidthLoss
 
-Predictor = Literal["trace", "measured"]
+Predictor = Literal["trace", "quadratic", "measured"]
+Form = Literal["trace", "quadratic"]
 CLEAR = 2.0  # standard errors above zero from which a measured increase is beyond doubt
 NARROW = 4  # bits, up to which roundings cost enough to be measured if the samples allow it at all
 ENOUGH = 0.5  # share of narrow roundings that must stand clear: 8 of 9 do on Braille, 1 of 9 on digits
 
 
 def layer_losses(
-    sensitivity: SensitivitySection, widths: Sequence[int], predictor: Literal["auto", "trace", "measured"]
+    sensitivity: SensitivitySection, widths: Sequence[int], predictor: Literal["auto", "trace", "quadratic", "measured"]
 ) -> tuple[NDArray[np.float64], Predictor]:
     """Loss increase per layer and width, non-negative and never rising with bits.
 
-    ``trace``: the report's ``½·trace/N·‖δW‖²``. ``measured``: the increase that was measured with the layer alone
+    ``trace``: the report's ``½·trace/N·‖δW‖²``. ``quadratic``: its ``gᵀδW + ½·δWᵀHδW``, 0 where that is negative.
+    ``measured``: the increase that was measured with the layer alone
     rounded, where it is at least its own standard error. Below that it is noise, and all that the measurement says is
-    "less than an error": there the smaller of that error and the trace's prediction stands in, the latter multiplied
-    by the median ratio of measured to predicted increase over all that stands two errors clear of zero. It still
+    "less than an error": there the smaller of that error and the prediction stands in (the better of the two forms),
+    the latter multiplied by the median ratio of measured to predicted increase over all that stands clear. It still
     ranks layers where roundings are too fine to measure, and where a quadratic form is at its best. ``auto``:
     measured where every layer and width was measured and at least half of the roundings to 4 bits or less stand
-    clear, else trace: a network that hardly errs on the samples tells little but noise.
+    clear (a network that hardly errs on the samples tells little but noise), else the quadratic form where it was
+    found to rank better than the trace, else the trace.
 
     Both are then projected onto sequences that do not rise with bits (least squares, pool adjacent violators). More
     levels at an MSE-optimal scale do not hurt but by sampling noise and spikes that flip at random; left in, such a
@@ -55,12 +58,22 @@ def layer_losses(
             "/allocate/predictor",
         )
     cells = [cell for row in rows for cell in row]
+    form: Form = _better_form(sensitivity) if predictor == "auto" or predictor == "measured" else predictor
+    if form == "quadratic" and any(cell.quadratic is None for cell in cells):
+        raise InvalidSpec(
+            "invalid_step",
+            "allocate: the sensitivity step holds no quadratic forms",
+            "/allocate/predictor",
+        )
     narrow = [cell for cell in cells if cell.bits <= max(NARROW, min(widths))]
     usable = measured_all and sum(map(_stands_clear, narrow)) >= ENOUGH * len(narrow)
-    ratio = _measured_over_predicted(cells)
-    used: Predictor = "measured" if predictor == "measured" or (predictor == "auto" and usable) else "trace"
+    used: Predictor = "measured" if predictor == "measured" or (predictor == "auto" and usable) else form
+    ratio = _measured_over_predicted(cells, form)
     factor = 1.0 if ratio is None else ratio
-    losses = [[_measured_loss(cell, factor) if used == "measured" else cell.predicted for cell in row] for row in rows]
+    losses = [
+        [_measured_loss(cell, form, factor) if used == "measured" else _predicted(cell, form) for cell in row]
+        for row in rows
+    ]
     return np.array([non_increasing(row) for row in losses], dtype=np.float64), used
 
 
@@ -95,9 +108,18 @@ def _of_width(layer: LayerSensitivity, bits: int) -> WidthLoss:
     )
 
 
-def _measured_over_predicted(cells: Sequence[WidthLoss]) -> float | None:
+def _better_form(sensitivity: SensitivitySection) -> Form:
+    return "quadratic" if sensitivity.holds == "quadratic" else "trace"
+
+
+def _predicted(cell: WidthLoss, form: Form) -> float:
+    value = cell.predicted if form == "trace" else cell.quadratic
+    return max(value or 0.0, 0.0)
+
+
+def _measured_over_predicted(cells: Sequence[WidthLoss], form: Form) -> float | None:
     """Median ratio over the cells that stand clear of their noise; None where there are none."""
-    ratios = [(c.measured or 0.0) / c.predicted for c in cells if _stands_clear(c) and c.predicted > 0]
+    ratios = [(c.measured or 0.0) / _predicted(c, form) for c in cells if _stands_clear(c) and _predicted(c, form) > 0]
     return median(ratios) if ratios else None
 
 
@@ -105,8 +127,8 @@ def _stands_clear(cell: WidthLoss) -> bool:
     return cell.measured is not None and cell.measured > max(CLEAR * (cell.measured_error or 0.0), 0.0)
 
 
-def _measured_loss(cell: WidthLoss, factor: float) -> float:
+def _measured_loss(cell: WidthLoss, form: Form, factor: float) -> float:
     measured, error = cell.measured or 0.0, cell.measured_error or 0.0
     if measured > 0 and measured >= error:
         return measured
-    return min(max(cell.predicted, 0.0) * factor, error)
+    return min(_predicted(cell, form) * factor, error)

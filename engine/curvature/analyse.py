@@ -13,14 +13,16 @@ from torch import Tensor
 from engine.curvature.estimator import LayerTrace, Progress, StopRule
 from engine.curvature.objective import Objective
 from engine.curvature.output_losses import OUTPUT_LOSSES
-from engine.curvature.ranking import judge_prediction
+from engine.curvature.peak import peak_bytes
+from engine.curvature.ranking import judge_predictions
 from engine.curvature.registry import estimator
-from engine.curvature.rounding_cost import measured_increase, predicted_increase, rounded
+from engine.curvature.rounding_cost import measured_increase, predicted_increase, quadratic_increases, rounded
+from engine.curvature.slope import choose_slope
 from engine.data.rows import Rows
 from engine.errors import InvalidSpec
 from engine.network.model import Network
-from engine.specs.report import LayerSensitivity, SensitivitySection, WidthLoss
-from engine.specs.steps import SensitivityStep
+from engine.specs.report import LayerSensitivity, SensitivitySection, SlopeCheck, WidthLoss
+from engine.specs.steps import SensitivityStep, Surrogate
 from engine.training.loss import choose_logit_scale
 
 MEASURED_LAYERS = 20  # of `measure: auto`: up to here it takes seconds (QUALITY finding 4)
@@ -41,6 +43,9 @@ def analyse(
     device: str = "cpu",
 ) -> SensitivitySection:
     """Curvature of the mean training loss along every weight layer, and what rounding the layer costs.
+
+    Derivatives are computed in float32 along float64 trajectories; with a detached reset, where tangents can grow
+    beyond float32, in float64.
 
     Args:
         network: the float network.
@@ -63,34 +68,58 @@ def analyse(
         raise InvalidSpec(
             "invalid_step", f"sensitivity: expected weight layers and samples, got {len(network.weighted)} and {len(x)}"
         )
-    generator = torch.Generator().manual_seed(seed)
-    chosen = np.sort(torch.randperm(len(x), generator=generator)[: spec.max_samples].numpy())
-    loss = OUTPUT_LOSSES[spec.loss]
-    objective = Objective(network, x[chosen], y[chosen], loss(1.0), spec.surrogate, spec.reset_gradient, device)
-    counts = objective.counts()
-    scale = _logit_scale(spec, counts, objective.labels)
-    objective = replace(objective, loss=loss(scale))
+    dtype = torch.float32 if spec.reset_gradient == "through" else torch.float64
+    objective, counts, checks = _objective(network, x, y, spec, seed, device, dtype)
     stop = StopRule(spec.relative_error, spec.min_probes, spec.max_probes, spec.max_seconds)
-    traces = estimator(spec.quantity)(objective, stop, generator, events)
+    traces = estimator(spec.quantity)(objective, stop, seed, events, dtype)
     baseline = objective.loss.values(counts, objective.labels)
-    layers = _layers(objective, traces, spec, baseline, events)
-    correlation, trivial, statement = judge_prediction(layers)
+    layers = _layers(objective, traces, spec, baseline, events, dtype)
+    verdict = judge_predictions(layers)
+    saturated = objective.loss.saturated(counts)
     return SensitivitySection(
         quantity=spec.quantity,
         loss=spec.loss,
-        logit_scale=scale,
-        surrogate_kind=spec.surrogate.kind,
-        surrogate_slope=spec.surrogate.slope,
+        logit_scale=objective.loss.logit_scale,
+        surrogate_kind=objective.surrogate.kind,
+        surrogate_slope=objective.surrogate.slope,
+        slope_checks=checks,
         reset_gradient=spec.reset_gradient,
         samples=objective.samples,
         seed=seed,
         baseline_loss=float(baseline.mean()),
         layers=layers,
-        rank_correlation=correlation,
-        trivial_rank_correlation=trivial,
-        statement=f"{statement}{SATURATED}" if objective.loss.saturated(counts) else statement,
+        rank_correlation=verdict.by_trace.rank_correlation,
+        trivial_rank_correlation=verdict.trivial,
+        by_trace=verdict.by_trace,
+        by_quadratic=verdict.by_quadratic,
+        holds=verdict.holds,
+        statement=f"{verdict.statement}{SATURATED}" if saturated else verdict.statement,
+        peak_bytes=peak_bytes(device),
         seconds=time.perf_counter() - start,
     )
+
+
+def _objective(
+    network: Network,
+    x: NDArray[np.generic] | Rows,
+    y: NDArray[np.integer],
+    spec: SensitivityStep,
+    seed: int,
+    device: str,
+    dtype: torch.dtype,
+) -> tuple[Objective, Tensor, tuple[SlopeCheck, ...]]:
+    """The samples drawn, the logit scale and the surrogate's slope chosen; and the outputs ``[sample, output]``."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = np.sort(torch.randperm(len(x), generator=generator)[: spec.max_samples].numpy())
+    loss = OUTPUT_LOSSES[spec.loss]
+    surrogate = Surrogate() if spec.surrogate is None else spec.surrogate
+    objective = Objective(network, x[chosen], y[chosen], loss(1.0), surrogate, spec.reset_gradient, device)
+    counts = objective.counts()
+    objective = replace(objective, loss=loss(_logit_scale(spec, counts, objective.labels)))
+    if spec.surrogate is not None:
+        return objective, counts, ()
+    slope, checks = choose_slope(objective, spec.granularity, dtype)
+    return replace(objective, surrogate=Surrogate(slope=slope)), counts, checks
 
 
 def _logit_scale(spec: SensitivityStep, counts: Tensor, labels: Tensor) -> float:
@@ -104,48 +133,64 @@ def _logit_scale(spec: SensitivityStep, counts: Tensor, labels: Tensor) -> float
 
 
 def _layers(
-    objective: Objective, traces: tuple[LayerTrace, ...], spec: SensitivityStep, baseline: Tensor, events: Progress
+    objective: Objective,
+    traces: tuple[LayerTrace, ...],
+    spec: SensitivityStep,
+    baseline: Tensor,
+    events: Progress,
+    dtype: torch.dtype,
 ) -> tuple[LayerSensitivity, ...]:
     weights = objective.weights(requires_grad=False)
     widths = tuple(sorted(set(spec.widths)))
+    narrow = {
+        (name, bits): rounded(weight, bits, spec.granularity) for name, weight in weights.items() for bits in widths
+    }
+    changes = {(name, bits): weight - weights[name] for (name, bits), weight in narrow.items()}
+    forms = quadratic_increases(objective, changes, hessian=spec.quantity == "hessian", dtype=dtype)
     measure = spec.measure == "on" or (spec.measure == "auto" and len(weights) <= MEASURED_LAYERS)
-    layers: list[LayerSensitivity] = []
-    for trace in traces:
-        weight = weights[trace.layer]
-        cells = []
-        for bits in widths:
-            cells.append(_width(objective, trace, weight, bits, spec, baseline if measure else None))
-            if measure:
-                done = len(layers) * len(widths) + len(cells)
-                events.progress("measure", done, len(traces) * len(widths), f"{trace.layer} at {bits} bits")
-        layers.append(
-            LayerSensitivity(
-                layer=trace.layer,
-                parameters=weight.numel(),
-                trace=trace.trace,
-                standard_error=trace.standard_error,
-                probes=trace.probes,
-                converged=trace.converged,
-                exact=trace.exact,
-                trace_per_parameter=trace.trace / weight.numel(),
-                widths=tuple(cells),
-            )
+    measured: dict[tuple[str, int], tuple[float, float | None]] = {}
+    for done, (name, bits) in enumerate(narrow if measure else ()):
+        measured[name, bits] = measured_increase(objective, name, narrow[name, bits], baseline)
+        events.progress("measure", done + 1, len(narrow), f"{name} at {bits} bits")
+    return tuple(
+        LayerSensitivity(
+            layer=trace.layer,
+            parameters=weights[trace.layer].numel(),
+            trace=trace.trace,
+            standard_error=trace.standard_error,
+            probes=trace.probes,
+            converged=trace.converged,
+            exact=trace.exact,
+            exact_share=trace.exact_share,
+            gauss_newton=trace.gauss_newton,
+            trace_per_parameter=trace.trace / weights[trace.layer].numel(),
+            channels=trace.channels,
+            channel_errors=trace.channel_errors,
+            widths=tuple(
+                _width(
+                    trace, bits, changes[trace.layer, bits], forms[trace.layer, bits], measured.get((trace.layer, bits))
+                )
+                for bits in widths
+            ),
         )
-    return tuple(layers)
+        for trace in traces
+    )
 
 
 def _width(
-    objective: Objective, trace: LayerTrace, weight: Tensor, bits: int, spec: SensitivityStep, baseline: Tensor | None
+    trace: LayerTrace,
+    bits: int,
+    change: Tensor,
+    form: tuple[float, float | None],
+    measured: tuple[float, float | None] | None,
 ) -> WidthLoss:
-    narrow = rounded(weight, bits, spec.granularity)
-    distance = float((narrow - weight).square().sum())
-    measured = error = None
-    if baseline is not None:
-        measured, error = measured_increase(objective, trace.layer, narrow, baseline)
+    distance = float(change.square().sum())
     return WidthLoss(
         bits=bits,
-        predicted=predicted_increase(trace.trace, weight.numel(), distance),
-        measured=measured,
-        measured_error=error,
+        predicted=predicted_increase(trace.trace, change.numel(), distance),
+        quadratic=form[0],
+        quadratic_error=form[1],
+        measured=None if measured is None else measured[0],
+        measured_error=None if measured is None else measured[1],
         squared_distance=distance,
     )

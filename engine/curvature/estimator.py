@@ -1,12 +1,9 @@
-"""The one form of a trace estimator, and the registry of them by quantity.
-
-A faster engine for the same quantity (tangents, PERFORMANCE section 0) takes the place of an entry; it may set
-``exact`` where a layer needs no probes.
-"""
+"""The one form of a trace estimator, and the registry of them by quantity."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -29,10 +26,24 @@ class StopRule:
 
 
 @dataclass(frozen=True)
+class Clock:
+    """Seconds since a long computation began."""
+
+    start: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.start
+
+
+@dataclass(frozen=True)
 class LayerTrace:
     """Trace of one weight layer's block of the curvature of the mean loss.
 
-    ``standard_error`` is over probes (0 where ``exact``); ``converged`` says whether it met the asked relative error.
+    ``standard_error`` is over probes (0 where ``exact_share`` is 1); ``converged`` says whether it met the asked
+    error, relative to the larger of ``|trace|`` and ``gauss_newton`` (the trace of G, which no cancellation makes
+    small). ``exact_share`` is the part of ``Σ|terms|`` that no probe estimated. ``channels`` ``[out]`` are the traces
+    of the output channels, with their standard errors; empty where they were not asked for.
     """
 
     layer: str
@@ -40,7 +51,15 @@ class LayerTrace:
     standard_error: float
     probes: int
     converged: bool
-    exact: bool = False
+    exact_share: float
+    gauss_newton: float
+    channels: tuple[float, ...] = ()
+    channel_errors: tuple[float, ...] = ()
+
+    @property
+    def exact(self) -> bool:
+        """Whether no probe was needed."""
+        return self.exact_share == 1.0
 
 
 class Progress(Protocol):
@@ -54,6 +73,6 @@ class TraceEstimator(Protocol):
     """Traces of all weight layers at once, in the network's order."""
 
     def __call__(
-        self, objective: Objective, stop: StopRule, generator: torch.Generator, events: Progress
+        self, objective: Objective, stop: StopRule, seed: int, events: Progress, dtype: torch.dtype = torch.float64
     ) -> tuple[LayerTrace, ...]:
-        """Estimate, drawing from ``generator`` alone."""
+        """Estimate; all randomness comes from ``seed``."""

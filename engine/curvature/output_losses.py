@@ -16,11 +16,22 @@ SATURATED = 1e-4  # mean 1 − Σp²; trained networks at a fitted scale have 0.
 class OutputLoss(Protocol):
     """What curvature needs of a loss ``ℓ(z, y)`` per sample, z being spike counts or the membrane readout."""
 
+    @property
+    def logit_scale(self) -> float:
+        """What multiplies the outputs."""
+        ...
+
     def values(self, counts: Tensor, labels: Tensor) -> Tensor:
         """ℓ per sample, ``[batch]``, nats where it is a cross-entropy."""
 
+    def slope(self, counts: Tensor, labels: Tensor) -> Tensor:
+        """``∂ℓ/∂z`` per sample, ``[batch, output]``, without gradient."""
+
     def root(self, counts: Tensor, directions: Tensor) -> Tensor:
         """``A·ξ`` with ``A·Aᵀ = ∂²ℓ/∂z²`` per sample, ``[batch, output]``, without gradient."""
+
+    def curvature(self, counts: Tensor, directions: Tensor) -> Tensor:
+        """``d'·∂²ℓ/∂z²·d`` per sample, ``[batch]``, without gradient."""
 
     def saturated(self, counts: Tensor) -> bool:
         """Whether the loss hardly bends at these outputs, so that a quadratic form says little about it."""
@@ -45,6 +56,17 @@ class CrossEntropy:
     def values(self, counts: Tensor, labels: Tensor) -> Tensor:
         """ℓ per sample, nats."""
         return F.cross_entropy(counts * self.logit_scale, labels, reduction="none")
+
+    def slope(self, counts: Tensor, labels: Tensor) -> Tensor:
+        """``c·(p − onehot(y))``."""
+        p = (counts.detach() * self.logit_scale).softmax(dim=1)
+        return self.logit_scale * (p - F.one_hot(labels, counts.shape[1]).to(p.dtype))
+
+    def curvature(self, counts: Tensor, directions: Tensor) -> Tensor:
+        """``c²·(Σ p·d² − (Σ p·d)²)``, as the variance of d under p, which cannot round below zero."""
+        p = (counts.detach() * self.logit_scale).softmax(dim=1)
+        centred = directions - (p * directions).sum(dim=1, keepdim=True)
+        return self.logit_scale**2 * (p * centred.square()).sum(dim=1)
 
     def root(self, counts: Tensor, directions: Tensor) -> Tensor:
         """``A·ξ = c·(√p∘ξ − p·(√p·ξ))``."""
@@ -75,6 +97,15 @@ class MseCounts:
         """ℓ per sample."""
         wanted = F.one_hot(labels, counts.shape[1]).to(counts.dtype)
         return 0.5 * (counts * self.logit_scale - wanted).square().sum(dim=1)
+
+    def slope(self, counts: Tensor, labels: Tensor) -> Tensor:
+        """``c·(c·z − onehot(y))``."""
+        wanted = F.one_hot(labels, counts.shape[1]).to(counts.dtype)
+        return self.logit_scale * (counts.detach() * self.logit_scale - wanted)
+
+    def curvature(self, counts: Tensor, directions: Tensor) -> Tensor:
+        """``c²·‖d‖²``."""
+        return self.logit_scale**2 * directions.square().sum(dim=1)
 
     def root(self, counts: Tensor, directions: Tensor) -> Tensor:
         """``A·ξ = c·ξ``."""

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import median
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.specs.report import LayerSensitivity, WidthLoss
+from engine.specs.report import LayerSensitivity, Prediction, WidthLoss
 
 RANKED_WIDTHS = (4, 3, 2)  # over 8..2 bits every prediction looks good: the bits themselves rank (QUALITY finding 3)
 HOLDS, PARTLY = 0.8, 0.5
 MIN_PAIRS = 3
+CLEAR = 2.0  # standard errors above zero from which a measured increase can be compared in size
+Holds = Literal["trace", "quadratic", "neither", "unknown"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Both predictions against the measurement; ``trivial`` is the rank correlation of ``‖δW‖²`` alone."""
+
+    by_trace: Prediction
+    by_quadratic: Prediction
+    trivial: float | None
+    holds: Holds
+    statement: str
 
 
 def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -34,50 +49,78 @@ def _ranks(values: Sequence[float]) -> NDArray[np.float64]:
     return ranks
 
 
-def judge_prediction(layers: Sequence[LayerSensitivity]) -> tuple[float | None, float | None, str]:
-    """How well the trace's prediction ranks what was measured, at 4, 3 and 2 bits.
+def judge_predictions(layers: Sequence[LayerSensitivity]) -> Verdict:
+    """How well the trace's and the quadratic form's predictions do what was measured, at 4, 3 and 2 bits.
 
     Args:
         layers: with or without measured increases.
 
     Returns:
-        (rank correlation of the prediction, that of ``‖δW‖²`` alone, a sentence for the report).
+        Both, compared; which one to rely on (``neither`` below a rank correlation of 0.5); a sentence for the report.
     """
-    pairs = [
-        (cell, cell.measured)
-        for layer in layers
-        for cell in layer.widths
-        if cell.bits in RANKED_WIDTHS and cell.measured is not None
-    ]
-    if not pairs:
-        return None, None, "Nothing was measured: whether the prediction holds on this network is not known."
-    measured = [value for _, value in pairs]
-    ours = rank_correlation([cell.predicted for cell, _ in pairs], measured)
-    trivial = rank_correlation([cell.squared_distance for cell, _ in pairs], measured)
-    if ours is None:
-        sentence = (
-            f"{len(pairs)} (layer, width) pairs at 4, 3 and 2 bits are too few or too alike to judge the prediction."
+    cells = [c for layer in layers for c in layer.widths if c.bits in RANKED_WIDTHS and c.measured is not None]
+    if not cells:
+        statement = "Nothing was measured: whether the prediction holds on this network is not known."
+        return Verdict(Prediction(), Prediction(), None, "unknown", statement)
+    trace = _compare(cells, lambda cell: cell.predicted)
+    quadratic = _compare([c for c in cells if c.quadratic is not None], lambda cell: cell.quadratic or 0.0)
+    trivial = rank_correlation([c.squared_distance for c in cells], [c.measured or 0.0 for c in cells])
+    if trace.rank_correlation is None:
+        statement = (
+            f"{len(cells)} (layer, width) pairs at 4, 3 and 2 bits are too few or too alike to judge the prediction."
         )
-        return ours, trivial, sentence
-    return ours, trivial, f"{_ranking(len(pairs), ours, trivial)}{_size(pairs)}."
+        return Verdict(trace, quadratic, trivial, "unknown", statement)
+    holds = _better(trace, quadratic)
+    return Verdict(trace, quadratic, trivial, holds, _sentence(trace, quadratic, trivial, holds))
 
 
-def _ranking(count: int, ours: float, trivial: float | None) -> str:
+def _compare(cells: Sequence[WidthLoss], predict: Callable[[WidthLoss], float]) -> Prediction:
+    measured = [cell.measured or 0.0 for cell in cells]
+    clear = [
+        predict(cell) / cell.measured
+        for cell in cells
+        if cell.measured is not None and cell.measured > max(CLEAR * (cell.measured_error or 0.0), 0.0)
+    ]
+    return Prediction(
+        rank_correlation=rank_correlation([predict(cell) for cell in cells], measured),
+        calibration=median(clear) if clear else None,
+        within_ten=sum(0.1 <= ratio <= 10 for ratio in clear) / len(clear) if clear else None,
+        pairs=len(cells),
+        clear_pairs=len(clear),
+    )
+
+
+def _better(trace: Prediction, quadratic: Prediction) -> Holds:
+    ours = trace.rank_correlation if trace.rank_correlation is not None else -1.0
+    other = quadratic.rank_correlation if quadratic.rank_correlation is not None else -1.0
+    if max(ours, other) < PARTLY:
+        return "neither"
+    return "quadratic" if other > ours else "trace"
+
+
+def _sentence(trace: Prediction, quadratic: Prediction, trivial: float | None, holds: Holds) -> str:
+    ours = trace.rank_correlation or 0.0
     verdict = "holds" if ours >= HOLDS else "holds in part" if ours >= PARTLY else "does not hold"
-    versus = "" if trivial is None else f" (‖δW‖² alone: {trivial:.2f})"
+    rivals = "" if trivial is None else f" (‖δW‖² alone: {trivial:.2f})"
     sentence = (
         f"The predicted ranking {verdict} on this network: rank correlation {ours:.2f} with the measured increase over "
-        f"{count} (layer, width) pairs at 4, 3 and 2 bits{versus}"
+        f"{trace.pairs} (layer, width) pairs at 4, 3 and 2 bits{rivals}"
     )
     if trivial is not None and trivial >= ours:
         sentence += ", no better than the size of the rounding itself"
-    return sentence
+    if quadratic.rank_correlation is not None:
+        sentence += f"; the quadratic form of the actual rounding: {quadratic.rank_correlation:.2f}"
+    sentence += _size(trace)
+    if holds == "neither":
+        sentence += "; do not rely on the predictions here, use the measured increases"
+    return f"{sentence}."
 
 
-def _size(pairs: list[tuple[WidthLoss, float]]) -> str:
+def _size(trace: Prediction) -> str:
     """The middle ratio of predicted to measured, over what stands clear of its own noise."""
-    clear = [(cell.predicted, value) for cell, value in pairs if value > 2 * (cell.measured_error or 0.0) and value > 0]
-    if not clear:
+    if trace.calibration is None:
         return "; no measured increase is above twice its standard error"
-    ratio = median(predicted / value for predicted, value in clear)
-    return f"; predicted is {ratio:.2g} times measured in the median of the {len(clear)} pairs above noise"
+    return (
+        f"; predicted is {trace.calibration:.2g} times measured in the median of the {trace.clear_pairs} pairs "
+        "above noise"
+    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from engine.curvature.estimator import TraceEstimator
-from engine.curvature.ggn_random_outputs import ggn_random_outputs
+from engine.curvature.ggn import ggn_trace
+from engine.curvature.hessian import hessian_trace
 from engine.errors import InvalidSpec
 
-ESTIMATORS: dict[str, TraceEstimator] = {"ggn": ggn_random_outputs}
+ESTIMATORS: dict[str, TraceEstimator] = {"ggn": ggn_trace, "hessian": hessian_trace}
 
 
 def estimator(quantity: str) -> TraceEstimator:
@@ -17,7 +18,7 @@ def estimator(quantity: str) -> TraceEstimator:
 
     Example:
         >>> estimator("ggn").__name__
-        'ggn_random_outputs'
+        'ggn_trace'
     """
     if quantity not in ESTIMATORS:
         raise InvalidSpec(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
+from engine.curvature.blocks import Blocks
 from engine.curvature.objective import Objective
+from engine.curvature.quadratic import along
 from engine.quantizers.form import Granularity
 from engine.quantizers.registry import quantizer
 
@@ -44,6 +48,30 @@ def predicted_increase(trace: float, parameters: int, squared_distance: float) -
     return 0.5 * trace / parameters * squared_distance
 
 
+def quadratic_increases(
+    objective: Objective, changes: Mapping[tuple[str, int], Tensor], *, hessian: bool, dtype: torch.dtype
+) -> dict[tuple[str, int], tuple[float, float | None]]:
+    """``gᵀδW + ½·δWᵀQδW`` for actual changes of one layer each: a dot product and a tangent pass (PERFORMANCE 0).
+
+    Args:
+        objective: network, samples, loss, surrogate.
+        changes: (layer, bits) → δW ``[out, in, ...]``.
+        hessian: Q is the full Hessian; else the Gauss-Newton matrix.
+        dtype: of the derivatives.
+
+    Returns:
+        (layer, bits) → (increase of the mean loss in nats, its standard error over samples; None for one sample).
+    """
+    values: dict[tuple[str, int], list[Tensor]] = {key: [] for key in changes}
+    for block in Blocks(objective, dtype):
+        for key, change in changes.items():
+            bent = block.bent if hessian else None
+            found = along(block.network, block.loss, block.labels, {key[0]: change}, bent)
+            form = found.gauss_newton if found.rest is None else found.gauss_newton + found.rest
+            values[key].append((found.slope + 0.5 * form).double().cpu())
+    return {key: _mean_and_error(torch.cat(parts)) for key, parts in values.items()}
+
+
 def measured_increase(objective: Objective, layer: str, weight: Tensor, baseline: Tensor) -> tuple[float, float | None]:
     """Increase of the mean loss with one layer's weight replaced, and its standard error over samples.
 
@@ -58,7 +86,10 @@ def measured_increase(objective: Objective, layer: str, weight: Tensor, baseline
     Returns:
         (increase in nats, standard error; None where there is one sample only).
     """
-    difference = objective.losses({layer: weight}) - baseline
-    if len(difference) < 2:
-        return float(difference.mean()), None
-    return float(difference.mean()), float(difference.std()) / math.sqrt(len(difference))
+    return _mean_and_error(objective.losses({layer: weight}) - baseline)
+
+
+def _mean_and_error(values: Tensor) -> tuple[float, float | None]:
+    if len(values) < 2:
+        return float(values.mean()), None
+    return float(values.mean()), float(values.std()) / math.sqrt(len(values))

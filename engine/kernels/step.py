@@ -59,14 +59,14 @@ def neuron_step(rule: NeuronRule, state: NeuronState, acc: Tensor, gradient: Spi
     before = state.n if through else state.n.detach()
     v = state.v
     if rule.resets != "none" and rule.order == "before_leak":
-        v = _reset(rule, v, before)
+        v = reset_by(rule, v, before)
     i = None
     if rule.leak_i is not None and state.i is not None:
         i = _leak(rule.leak_i, state.i) + acc
         i = _saturate(rule, i if rule.bias_i is None else i + rule.bias_i)
     w = _leak(rule.leak_v, v)
     if rule.resets != "none" and rule.order == "after_leak":
-        w = _reset(rule, w, before)
+        w = reset_by(rule, w, before)
     drive = acc if i is None else (i if rule.current == "new" else needed(state.i))
     v = w + drive if rule.bias is None else w + drive + rule.bias
     v = _saturate(rule, v)
@@ -82,7 +82,7 @@ def neuron_step(rule: NeuronRule, state: NeuronState, acc: Tensor, gradient: Spi
         tested = v - ((state.v.detach() > rule.fire_at) * needed(rule.reset_sub)).detach()
     n = count_spikes(rule, tested, gradient)
     if rule.resets != "none" and rule.timing == "same_step":
-        v = _reset(rule, v, n if through else n.detach())
+        v = reset_by(rule, v, n if through else n.detach())
         if rule.limit is not None:  # only a reset can leave the range here: what rests on its edge passes
             v = torch.clamp(v, *rule.limit)
     return NeuronState(v, i, n)
@@ -155,7 +155,8 @@ def _leak(leak: Leak, state: Tensor) -> Tensor:
     return _exact(state * leak.slope, leak.apply(state.detach()))
 
 
-def _reset(rule: NeuronRule, v: Tensor, n: Tensor) -> Tensor:
+def reset_by(rule: NeuronRule, v: Tensor, n: Tensor) -> Tensor:
+    """The membrane after the reset that these spikes bring."""
     if rule.reset == "subtract":
         return v - n * needed(rule.reset_sub)
     return _to_value(rule, v, n)

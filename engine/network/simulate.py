@@ -8,7 +8,7 @@ layer with linear recurrent weights, the usual case, takes the fast scan.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -128,7 +128,7 @@ def _weigh(synapse: Synapse, spikes: Tensor) -> Tensor:
     """The sum before its gain, in the dtype that it was computed in."""
     value = _product(synapse, spikes)
     for step in synapse.connection.after:
-        value = _apply_map(step, value)
+        value = apply_map(step, value)
     return value
 
 
@@ -138,7 +138,7 @@ def _product(synapse: Synapse, spikes: Tensor) -> Tensor:
         return exact
     value = spikes if weight is None else spikes.to(weight.dtype)
     for step in connection.before:
-        value = _apply_map(step, value)
+        value = apply_map(step, value)
     if weight is not None and connection.kind == "linear":
         value = F.linear(value, weight, synapse.bias)
     elif weight is not None:
@@ -162,7 +162,7 @@ def _convolve_exactly(synapse: Synapse, spikes: Tensor) -> Tensor | None:
         return None
     value = spikes.to(torch.float32)  # exact: spike counts, and sums of few of them, are far below 2^24
     for step in connection.before:
-        value = _apply_map(step, value)
+        value = apply_map(step, value)
     stride, padding, dilation = ((s[0], s[1]) for s in (connection.stride, connection.padding, connection.dilation))
     geometry = stride, padding, dilation, connection.groups
     return exact_conv2d(value, weight, synapse.bias, geometry)
@@ -195,12 +195,12 @@ def _run_component(
         stage = stages[0]
         loops = [s for s in stage.synapses if s.connection.source in inside]
         if all(_is_dense(s, stage) for s in loops):
-            return {stage.name: _scan_stage(prepared, stage, loops, seen, gradient, keep[stage.name])}
-    currents = {stage.name: _outer_current(prepared, stage, inside, seen) for stage in stages}
+            return {stage.name: scan_stage(prepared, stage, loops, seen, gradient, keep[stage.name])}
+    currents = {stage.name: outer_current(prepared, stage, inside, seen) for stage in stages}
     return _step_together(prepared, stages, currents, gradient, keep)
 
 
-def _scan_stage(
+def scan_stage(
     prepared: Prepared,
     stage: Stage,
     loops: list[Synapse],
@@ -221,7 +221,7 @@ def _scan_stage(
         if current.dtype not in (torch.float32, prepared.dtype):
             current = current.to(prepared.dtype)
     else:
-        current = functools.reduce(torch.add, biases, _outer_current(prepared, stage, {stage.name}, seen))
+        current = functools.reduce(torch.add, biases, outer_current(prepared, stage, {stage.name}, seen))
     return neuron_scan(
         current,
         stage.rule,
@@ -238,7 +238,7 @@ def _arriving(synapse: Synapse, seen: Mapping[str, Tensor]) -> Tensor:
     return late(synapse.connection, seen[synapse.connection.source]).flatten(0, 1)
 
 
-def _outer_current(prepared: Prepared, stage: Stage, inside: set[str], seen: Mapping[str, Tensor]) -> Tensor:
+def outer_current(prepared: Prepared, stage: Stage, inside: set[str], seen: Mapping[str, Tensor]) -> Tensor:
     """Sum of what flows into a layer from outside its component, ``[time, batch, *shape]``."""
     x = seen[INPUT]
     steps, batch = x.shape[:2]
@@ -274,7 +274,7 @@ def _shift(values: Tensor, steps: int) -> Tensor:
     return torch.cat([torch.zeros_like(values[:steps]), values[: len(values) - steps]])
 
 
-def _value_now(connection: Connection, t: int, last: Tensor, history: list[Tensor]) -> Tensor:
+def value_now(connection: Connection, t: int, last: Tensor, history: Sequence[Tensor] | Tensor) -> Tensor:
     """What a connection within a cycle sees at step ``t``; ``history``: its source's spikes of all steps so far."""
     if connection.delay is None:
         return last if connection.delayed else history[t]
@@ -322,7 +322,7 @@ def _step_together(
             for synapse in stage.synapses:
                 source = synapse.connection.source
                 if source in states:
-                    n = _value_now(synapse.connection, t, last[source], spikes[source])
+                    n = value_now(synapse.connection, t, last[source], spikes[source])
                     acc = acc + apply_synapse(synapse, n, stage.shape, prepared.dtype)
             states[stage.name] = neuron_step(stage.rule, states[stage.name], acc, gradient)
             spikes[stage.name].append(states[stage.name].n)
@@ -338,7 +338,7 @@ def _step_together(
     }
 
 
-def _apply_map(step: Map, value: Tensor) -> Tensor:
+def apply_map(step: Map, value: Tensor) -> Tensor:
     """A weightless map on ``[rows, *shape]``."""
     if isinstance(step, Flatten):
         return value.flatten(step.start + 1, step.end + 1)

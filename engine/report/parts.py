@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from engine.report import figures
 from engine.report.blocks import Block, Figure, Table, count, number, percent, table
 from engine.specs.report import (
@@ -35,6 +37,7 @@ def sensitivity(section: SensitivitySection) -> Block:
             number(layer.standard_error, 2),
             number(layer.trace_per_parameter),
             "exact" if layer.exact else count(layer.probes),
+            percent(layer.exact_share),
             "yes" if layer.converged else "NO: cap reached",
         )
         for layer in section.layers
@@ -44,6 +47,7 @@ def sensitivity(section: SensitivitySection) -> Block:
             layer.layer,
             str(width.bits),
             number(width.predicted, 3),
+            number(width.quadratic, 3),
             number(width.measured, 3)
             + ("" if width.measured_error is None else f" ± {number(width.measured_error, 2)}"),
             number(width.squared_distance, 3),
@@ -58,8 +62,12 @@ def sensitivity(section: SensitivitySection) -> Block:
         ("training samples", count(section.samples)),
         ("surrogate", f"{section.surrogate_kind}, slope {number(section.surrogate_slope)}"),
         ("reset gradient", section.reset_gradient),
+        ("slope chosen among", _slopes(section)),
         ("rank correlation, predicted and measured, 4/3/2 bits", number(section.rank_correlation, 3)),
+        ("the same for the quadratic form", number(section.by_quadratic.rank_correlation, 3)),
         ("the same for the squared weight error alone", number(section.trivial_rank_correlation, 3)),
+        ("prediction that holds", section.holds),
+        ("peak memory of the process, bytes", "–" if section.peak_bytes is None else count(section.peak_bytes)),
         ("seed", str(section.seed)),
     )
     return Block(
@@ -70,19 +78,28 @@ def sensitivity(section: SensitivitySection) -> Block:
         (
             table(
                 "Curvature trace per layer",
-                ("layer", "parameters", "trace", "std. error", "trace / parameter", "probes", "converged"),
+                ("layer", "parameters", "trace", "std. error", "trace / parameter", "probes", "exact", "converged"),
                 rows,
                 "estimated by random probes, exact where it says so",
             ),
             table(
                 "Loss increase when one layer alone is rounded, in nats",
-                ("layer", "bits", "predicted", "measured", "squared weight error"),
+                ("layer", "bits", "by trace", "quadratic form", "measured", "squared weight error"),
                 widths,
-                "predicted: estimated; measured: on training samples",
+                "by trace and quadratic form: estimated; measured: on training samples",
                 collapsed=True,
             ),
             table("How it was measured", ("what", "value"), method, collapsed=True),
         ),
+    )
+
+
+def _slopes(section: SensitivitySection) -> str:
+    """Candidates with their mean |log(predicted / measured)|."""
+    if not section.slope_checks:
+        return "given, or nothing stood clear of its noise"
+    return ", ".join(
+        f"{number(c.slope, 3)} (off by a factor {number(math.exp(c.log_error), 2)})" for c in section.slope_checks
     )
 
 

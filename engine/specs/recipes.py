@@ -14,6 +14,7 @@ from engine.specs.steps import (
     IntegerizeStep,
     SensitivityStep,
     Step,
+    Surrogate,
 )
 
 
@@ -35,7 +36,7 @@ RECIPES: dict[str, Recipe] = {
             source="Lui & Neftci 2021, arXiv:2104.14117; LSQ: Esser et al. 2020, arXiv:1902.08153",
             steps=(
                 EvaluateStep(),
-                SensitivityStep(),
+                SensitivityStep(surrogate=Surrogate()),  # the slope that training uses (the same note)
                 AllocateStep(
                     predictor="trace"
                 ),  # what fine-tuning cannot repair; docs/adr/0007-plans-before-fine-tuning.md
@@ -50,7 +51,7 @@ RECIPES: dict[str, Recipe] = {
             source="Lui & Neftci 2021, arXiv:2104.14117; LSQ: Esser et al. 2020, arXiv:1902.08153",
             steps=(
                 EvaluateStep(),
-                SensitivityStep(),
+                SensitivityStep(surrogate=Surrogate()),
                 AllocateStep(predictor="trace"),
                 FinetuneStep(),
                 IntegerizeStep(),

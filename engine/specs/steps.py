@@ -30,15 +30,23 @@ class SensitivityStep(Spec):
     """Trace of the loss's curvature per weight layer, with standard error (DESIGN 6)."""
 
     kind: Literal["sensitivity"] = "sensitivity"
-    quantity: Literal["ggn"] = Field(default="ggn", description="Generalised Gauss-Newton with surrogate derivatives")
+    quantity: Literal["ggn", "hessian"] = Field(
+        default="ggn", description="Generalised Gauss-Newton with surrogate derivatives, or the full Hessian"
+    )
     reset_gradient: Literal["through", "detached"] = "through"
-    surrogate: Surrogate = Surrogate()
+    surrogate: Surrogate | None = Field(
+        default=None, description="None: arctan, its slope chosen by predicted and measured loss of a few roundings"
+    )
     loss: Literal["cross_entropy", "mse_counts"] = Field(
         default="cross_entropy", description="Of the readout against the label; mse_counts: half the squared distance"
     )
     logit_scale: float | None = Field(default=1.0, gt=0, description="None: chosen on the samples (cross_entropy)")
-    relative_error: float = Field(default=0.05, gt=0, lt=1, description="Stop when every layer's SE/trace is below")
-    min_probes: int = Field(default=8, ge=2, description="Random probes before the error is judged")
+    relative_error: float = Field(
+        default=0.05, gt=0, lt=1, description="Stop when every layer's standard error / max(|trace|, tr G) is below"
+    )
+    min_probes: int = Field(
+        default=8, ge=2, description="Random probes before the error is judged; as many outputs or fewer: exact instead"
+    )
     max_probes: int = Field(default=256, ge=2, description="Cap; a layer that needs more is marked not converged")
     max_seconds: float | None = Field(default=None, gt=0)
     max_samples: int = Field(default=512, ge=1, description="Training samples used, drawn by the job's seed")
@@ -58,7 +66,9 @@ class AllocateStep(Spec):
     widths: tuple[int, ...] = WIDTHS
     mean_weight_bits: float | None = Field(default=4.0, gt=0, description="Upper bound on Σ N·b / Σ N")
     program_bytes: int | None = Field(default=None, gt=0, description="Upper bound on the size of payload.bin")
-    predictor: Literal["auto", "trace", "measured"] = "auto"
+    predictor: Literal["auto", "trace", "quadratic", "measured"] = Field(
+        default="auto", description="auto: measured where it stands clear of its noise, else the prediction that holds"
+    )
     granularity: Literal["layer", "channel"] = "channel"
     neuron: NeuronPlan = NeuronPlan()
     plan: Plan | None = Field(default=None, description="The user's own plan; nothing is chosen then")

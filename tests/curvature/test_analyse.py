@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,14 +11,16 @@ import torch
 
 from engine.curvature.analyse import analyse
 from engine.curvature.objective import Objective
-from engine.curvature.ranking import judge_prediction, rank_correlation
-from engine.curvature.rounding_cost import measured_increase, rounded
+from engine.curvature.ranking import judge_predictions, rank_correlation
+from engine.curvature.rounding_cost import measured_increase, quadratic_increases, rounded
+from engine.curvature.slope import SLOPES
 from engine.errors import InvalidSpec
+from engine.reference.hessian_exact import gauss_newton_block, gradient, hessian_block
 from engine.specs.report import LayerSensitivity, SensitivitySection, WidthLoss
-from engine.specs.steps import SensitivityStep
+from engine.specs.steps import SensitivityStep, Surrogate
 
 MakeObjective = Callable[..., Objective]
-SPEC = SensitivityStep(relative_error=0.2, max_probes=64, logit_scale=0.5)
+SPEC = SensitivityStep(relative_error=0.2, max_probes=64, logit_scale=0.5, surrogate=Surrogate())
 
 
 class Silent:
@@ -74,7 +77,9 @@ def test_wide_rounding_costs_next_to_nothing(make_objective: MakeObjective) -> N
 
 def test_same_seed_same_section(make_objective: MakeObjective) -> None:
     objective = make_objective()
-    first, again, other = (run(objective, seed=seed).model_copy(update={"seconds": 0.0}) for seed in (1, 1, 2))
+    first, again, other = (
+        run(objective, seed=seed).model_copy(update={"seconds": 0.0, "peak_bytes": 0}) for seed in (1, 1, 2)
+    )
     assert first == again
     assert first != other
 
@@ -170,21 +175,24 @@ def sensitivities(
 )
 def test_statement_is_honest(predicted: list[float], verdict: str) -> None:
     layers = sensitivities(predicted, [2.0, 4.0, 6.0, 8.0], [1.0, 1.0, 2.0, 1.0])
-    ours, trivial, statement = judge_prediction(layers)
-    assert verdict in statement
-    assert ours == rank_correlation(predicted, [2.0, 4.0, 6.0, 8.0])
-    assert trivial is not None
+    found = judge_predictions(layers)
+    assert verdict in found.statement
+    assert found.by_trace.rank_correlation == rank_correlation(predicted, [2.0, 4.0, 6.0, 8.0])
+    assert found.trivial is not None
+    assert found.holds == ("neither" if verdict == "does not" else "trace")
+    assert ("do not rely on the predictions" in found.statement) == (verdict == "does not")
 
 
 def test_statement_owns_up_to_the_trivial_predictor_and_to_noise() -> None:
     layers = sensitivities([2.0, 1.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
-    assert "no better than the size of the rounding itself" in judge_prediction(layers)[2]
-    assert "predicted is 1 times measured in the median of the 3 pairs" in judge_prediction(layers)[2]
+    assert "no better than the size of the rounding itself" in judge_predictions(layers).statement
+    assert "predicted is 1 times measured in the median of the 3 pairs" in judge_predictions(layers).statement
     noisy = sensitivities([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 3.0, 2.0], error=10.0)
-    assert "no measured increase is above twice its standard error" in judge_prediction(noisy)[2]
+    assert "no measured increase is above twice its standard error" in judge_predictions(noisy).statement
     few = sensitivities([1.0], [1.0], [1.0])
-    assert judge_prediction(few)[:2] == (None, None)
-    assert "too few" in judge_prediction(few)[2]
+    assert judge_predictions(few).by_trace.rank_correlation is None
+    assert judge_predictions(few).holds == "unknown"
+    assert "too few" in judge_predictions(few).statement
 
 
 def test_rank_correlation_shares_ranks_of_ties() -> None:
@@ -193,3 +201,71 @@ def test_rank_correlation_shares_ranks_of_ties() -> None:
     assert rank_correlation([1, 1, 2], [1, 2, 3]) == pytest.approx(np.sqrt(0.75))
     assert rank_correlation([1, 1, 1], [1, 2, 3]) is None
     assert rank_correlation([1, 2], [1, 2]) is None
+
+
+def test_the_better_prediction_holds() -> None:
+    layers = sensitivities([2.0, 1.0, 4.0, 3.0], [2.0, 4.0, 6.0, 8.0], [1.0, 1.0, 2.0, 1.0])
+    better = [
+        layer.model_copy(update={"widths": (layer.widths[0].model_copy(update={"quadratic": quadratic}),)})
+        for layer, quadratic in zip(layers, [1.0, 2.0, 3.0, 40.0], strict=True)
+    ]
+    found = judge_predictions(better)
+    assert found.holds == "quadratic"
+    assert found.by_quadratic.rank_correlation == 1.0
+    assert found.by_quadratic.calibration == pytest.approx(0.5)
+    assert found.by_quadratic.within_ten == 1.0
+    assert "the quadratic form of the actual rounding: 1.00" in found.statement
+
+
+def test_quadratic_forms_are_those_of_the_explicit_hessian(make_objective: MakeObjective) -> None:
+    objective = make_objective("recurrent")
+    weight = objective.weights(requires_grad=False)["w_rec"]
+    change = rounded(weight, 3, "channel") - weight
+    v = change.flatten()
+    for hessian, matrix in ((True, hessian_block), (False, gauss_newton_block)):
+        exact = float(gradient(objective)["w_rec"].flatten() @ v + 0.5 * v @ matrix(objective, "w_rec") @ v)
+        found = quadratic_increases(objective, {("w_rec", 3): change}, hessian=hessian, dtype=torch.float64)
+        assert found["w_rec", 3][0] == pytest.approx(exact, rel=1e-9)
+        assert found["w_rec", 3][1] is not None
+
+
+def test_the_slope_is_chosen_by_what_was_measured(make_objective: MakeObjective) -> None:
+    objective = make_objective()
+    certain = replace(objective, y=objective.counts().argmax(1).numpy())  # so that rounding costs something
+    section = run(certain, SPEC.model_copy(update={"surrogate": None}))
+    assert [check.slope for check in section.slope_checks] == list(SLOPES)
+    best = min(section.slope_checks, key=lambda check: check.log_error)
+    assert section.surrogate_slope == best.slope
+    for check in section.slope_checks:
+        assert len(check.layers) == len(check.predicted) == len(check.measured) == len(check.bits)
+        assert set(check.bits) <= {2, 3}
+    layer = next(layer for layer in section.layers if layer.layer == best.layers[0])
+    cell = next(c for c in layer.widths if c.bits == best.bits[0])
+    assert cell.quadratic == pytest.approx(best.predicted[0], rel=1e-3)
+    assert cell.measured == pytest.approx(best.measured[0])
+
+
+def test_without_a_clear_rounding_the_usual_slope_is_taken(make_objective: MakeObjective) -> None:
+    section = run(make_objective(), SPEC.model_copy(update={"surrogate": None, "max_samples": 1}))
+    blank = run(make_objective(logit_scale=1e-9), SPEC.model_copy(update={"surrogate": None, "logit_scale": 1e-12}))
+    assert section.surrogate_slope in SLOPES
+    assert blank.surrogate_slope == 6.0
+    assert blank.slope_checks == ()
+
+
+def test_both_quantities_are_reported_apart(make_objective: MakeObjective) -> None:
+    ggn, hessian = (run(make_objective(), SPEC.model_copy(update={"quantity": q})) for q in ("ggn", "hessian"))
+    assert (ggn.quantity, hessian.quantity) == ("ggn", "hessian")
+    for a, b in zip(ggn.layers, hessian.layers, strict=True):
+        assert a.exact
+        assert a.exact_share == 1
+        assert b.exact_share < 1
+        assert a.trace == pytest.approx(b.gauss_newton, rel=1e-4)
+        assert a.trace != pytest.approx(b.trace, rel=1e-3)
+        assert len(a.channels) == len(a.channel_errors) > 0
+
+
+def test_peak_memory_is_reported(make_objective: MakeObjective) -> None:
+    section = run(make_objective())
+    assert section.peak_bytes is not None
+    assert section.peak_bytes > 2**26

@@ -1,0 +1,150 @@
+"""A network linearised along the trajectories of a block of samples: one run, from which all derivatives follow.
+
+Axes ``[time, batch, neuron...]``. Nothing here records a graph. Source: PERFORMANCE section 0; the recurrences of a
+layer are in :mod:`engine.kernels.linear_neurons`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from engine.curvature.objective import Objective
+from engine.curvature.wires import Wire, wire_of
+from engine.kernels.linear_neurons import LinearNeurons, Trajectory, linearise_neurons
+from engine.kernels.rules import NeuronRule
+from engine.kernels.step import SpikeGradient
+from engine.network.model import INPUT
+from engine.network.prepare import prepare
+from engine.network.simulate import Prepared
+from engine.network.trajectories import record_trajectories
+from engine.specs.dynamics import Readout
+
+
+@dataclass(frozen=True)
+class LinearStage:
+    """One neuron layer: its rule, path, first derivatives, and the wires into it."""
+
+    name: str
+    shape: tuple[int, ...]
+    rule: NeuronRule
+    path: Trajectory
+    neurons: LinearNeurons
+    wires: tuple[Wire, ...]
+
+
+@dataclass(frozen=True)
+class LinearNetwork:
+    """All layers in execution order.
+
+    ``outputs`` ``[batch, output]`` is the readout; ``seen`` what every weighted connection's weight multiplies,
+    ``[time·batch, *mapped_shape]``; ``read`` the weight of each step's membrane in the readout (None: 1 or unused).
+    """
+
+    stages: tuple[LinearStage, ...]
+    components: tuple[tuple[int, ...], ...]
+    output: str
+    readout: Readout
+    outputs: Tensor
+    seen: Mapping[str, Tensor]
+    read: Tensor | None
+    gradient: SpikeGradient
+    steps: int
+    batch: int
+
+    def stage(self, name: str) -> LinearStage:
+        """The layer called ``name``."""
+        return next(stage for stage in self.stages if stage.name == name)
+
+    def wire(self, name: str) -> Wire:
+        """The connection called ``name``."""
+        return next(w for stage in self.stages for w in stage.wires if w.connection.name == name)
+
+
+def linearise(objective: Objective, x: Tensor, *, dtype: torch.dtype = torch.float64) -> LinearNetwork:
+    """Run a block and keep what derivatives need.
+
+    Args:
+        objective: network, surrogate, reset gradient.
+        x: frames ``[time, block, *input_shape]``, in the dtype that the network runs in.
+        dtype: of the derivatives; spikes are those of x's dtype.
+    """
+    prepared = prepare(objective.network, device=objective.device, dtype=x.dtype)
+    gradient = SpikeGradient(objective.surrogate.slope, objective.reset_gradient == "through")
+    with torch.no_grad():
+        run = record_trajectories(prepared, x)
+        spikes = {INPUT: x.to(dtype)}
+        stages = []
+        for stage in prepared.stages:
+            saved = run.layers[stage.name]
+            raw = None if saved.raw is None else saved.raw.to(dtype)
+            tested = None if saved.tested is None else saved.tested.to(dtype)
+            path = Trajectory(saved.n.to(dtype), saved.u.to(dtype), raw, tested)
+            rule = _rule_as(stage.rule, dtype)
+            spikes[stage.name] = path.n
+            wires = tuple(wire_of(s, stage.shape, dtype) for s in stage.synapses)
+            neurons = linearise_neurons(rule, path, gradient)
+            stages.append(LinearStage(stage.name, stage.shape, rule, path, neurons, wires))
+        return LinearNetwork(
+            stages=tuple(stages),
+            components=prepared.components,
+            output=prepared.output,
+            readout=prepared.readout,
+            outputs=run.counts,
+            seen=_seen(tuple(stages), spikes),
+            read=_read_weights(prepared, run.membrane, dtype),
+            gradient=gradient,
+            steps=x.shape[0],
+            batch=x.shape[1],
+        )
+
+
+def reached_from(network: LinearNetwork, name: str) -> set[str]:
+    """Layers that a layer feeds, itself included, delayed connections too."""
+    reached = {name}
+    for _ in network.stages:
+        for stage in network.stages:
+            if any(wire.connection.source in reached for wire in stage.wires):
+                reached.add(stage.name)
+    return reached
+
+
+def shifted(value: Tensor) -> Tensor:
+    """What a delayed connection sees: the step before, 0 at the start."""
+    return torch.cat([torch.zeros_like(value[:1]), value[:-1]])
+
+
+def unshifted(value: Tensor) -> Tensor:
+    """Transpose of :func:`shifted`."""
+    return torch.cat([value[1:], torch.zeros_like(value[:1])])
+
+
+def _seen(stages: tuple[LinearStage, ...], spikes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    seen = {}
+    for stage in stages:
+        for wire in stage.wires:
+            if wire.weight is not None:
+                source = wire.late(spikes[wire.connection.source])
+                seen[wire.connection.name] = wire.map(source.flatten(0, 1))
+    return seen
+
+
+def _read_weights(prepared: Prepared, membrane: Tensor, dtype: torch.dtype) -> Tensor | None:
+    """Of a maximum: ties share it, as autograd has it."""
+    if prepared.readout != "membrane_max":
+        return None
+    top = (membrane == membrane.amax(0)).to(dtype)
+    return top / top.sum(0)
+
+
+def _rule_as(rule: NeuronRule, dtype: torch.dtype) -> NeuronRule:
+    """The rule with its tensors in another dtype."""
+    fields: dict[str, Tensor] = {}
+    for name in ("bias", "bias_i", "fire_at", "reset_sub", "reset_to", "floor", "start"):
+        value = getattr(rule, name)
+        if value is not None:
+            fields[name] = value.detach().to(dtype)
+    return replace(rule, **fields)  # type: ignore[arg-type]

@@ -1,0 +1,95 @@
+"""A run that keeps every layer's path: what linearising a network needs. Axes ``[time, batch, neuron...]``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from engine.kernels.linear_neurons import Trajectory
+from engine.kernels.neuron_scan import ScanResult
+from engine.kernels.rules import NeuronRule
+from engine.kernels.step import NeuronState, needed, neuron_step, reset_by, start_state
+from engine.network.model import INPUT
+from engine.network.simulate import Prepared, Stage, apply_synapse, outer_current, read_out, value_now
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Every layer's path; the readout ``[batch, outputs]``; the output layer's membrane after every step."""
+
+    layers: dict[str, Trajectory]
+    counts: Tensor
+    membrane: Tensor
+
+
+def record_trajectories(prepared: Prepared, x: Tensor) -> Recorded:
+    """Simulate a batch without gradient and keep spikes and membranes.
+
+    Args:
+        prepared: a float network.
+        x: input ``[time, batch, *input_shape]``.
+    """
+    seen: dict[str, Tensor] = {INPUT: x}
+    layers: dict[str, Trajectory] = {}
+    membranes: dict[str, Tensor] = {}
+    for component in prepared.components:
+        stages = [prepared.stages[index] for index in component]
+        inside = {stage.name for stage in stages}
+        currents = {stage.name: outer_current(prepared, stage, inside, seen) for stage in stages}
+        for name, (path, membrane) in _walk(prepared, stages, currents).items():
+            layers[name], seen[name], membranes[name] = path, path.n, membrane
+    membrane = membranes[prepared.output]
+    result = ScanResult(seen[prepared.output], membrane, NeuronState(membrane[-1], None, membrane[-1]))
+    return Recorded(layers, read_out(prepared.readout, result).flatten(1), membrane)
+
+
+def _walk(
+    prepared: Prepared, stages: list[Stage], currents: Mapping[str, Tensor]
+) -> dict[str, tuple[Trajectory, Tensor]]:
+    """Layers of one component, step by step: path and membrane after every step."""
+    states = {s.name: start_state(s.rule, currents[s.name][0]) for s in stages}
+    paths = {s.name: _empty(s.rule, currents[s.name]) for s in stages}
+    membranes = {s.name: torch.empty_like(currents[s.name]) for s in stages}
+    for t in range(len(currents[stages[0].name])):
+        last = {name: state.n for name, state in states.items()}
+        for stage in stages:
+            acc = currents[stage.name][t]
+            for synapse in stage.synapses:
+                source = synapse.connection.source
+                if source in states:
+                    n = value_now(synapse.connection, t, last[source], paths[source].n)
+                    acc = acc + apply_synapse(synapse, n, stage.shape, prepared.dtype)
+            states[stage.name] = _step(stage.rule, states[stage.name], acc, paths[stage.name], t)
+            membranes[stage.name][t] = states[stage.name].v
+    return {s.name: (paths[s.name], membranes[s.name]) for s in stages}
+
+
+def _empty(rule: NeuronRule, current: Tensor) -> Trajectory:
+    drops = rule.drop_input and rule.resets != "none"
+    return Trajectory(
+        n=torch.zeros_like(current),
+        u=torch.empty_like(current),
+        raw=torch.empty_like(current) if drops else None,
+        tested=torch.empty_like(current) if rule.residue_raises and rule.fire_at is not None else None,
+    )
+
+
+def _step(rule: NeuronRule, state: NeuronState, acc: Tensor, path: Trajectory, t: int) -> NeuronState:
+    """:func:`neuron_step` with a look at the membrane before the spike's reset, and before an input is dropped."""
+    if path.raw is not None:
+        path.raw[t] = neuron_step(replace(rule, drop_input=False, floor=None), state, acc, None).v
+    if rule.resets == "none" or rule.timing == "next_step":
+        after = neuron_step(rule, state, acc, None)
+        path.u[t] = after.v
+    else:
+        free = neuron_step(replace(rule, reset="none"), state, acc, None)
+        path.u[t] = free.v
+        after = NeuronState(reset_by(rule, free.v, free.n), free.i, free.n)
+    if rule.fire_at is not None:
+        path.n[t] = after.n
+    if path.tested is not None and rule.fire_at is not None:
+        path.tested[t] = path.u[t] - (state.v > rule.fire_at) * needed(rule.reset_sub)
+    return after
