@@ -132,9 +132,9 @@ def _seen(stages: tuple[LinearStage, ...], spikes: Mapping[str, Tensor]) -> dict
     return seen
 
 
-def _read_weights(prepared: Prepared, membrane: Tensor, dtype: torch.dtype) -> Tensor | None:
+def _read_weights(prepared: Prepared, membrane: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     """Of a maximum: ties share it, as autograd has it."""
-    if prepared.readout != "membrane_max":
+    if prepared.readout != "membrane_max" or membrane is None:
         return None
     top = (membrane == membrane.amax(0)).to(dtype)
     return top / top.sum(0)

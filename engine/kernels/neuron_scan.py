@@ -71,6 +71,20 @@ def neuron_scan(
     return ScanResult(spikes, membrane, NeuronState(v, i, spikes[-1]))
 
 
+def saving_scan(current: Tensor, rule: NeuronRule, recurrent: Tensor | None, *, keep_membrane: bool) -> ScanOutput:
+    """:func:`neuron_scan` without autograd, with what a backward or tangent pass needs.
+
+    Raises:
+        ValueError: the rule is one that the fast forms lack (``residue_raises``).
+    """
+    if rule.residue_raises:
+        raise ValueError("a residue that raises the threshold has no fast form, walk step by step")
+    with torch.no_grad():
+        return _forward(
+            ScanInput(current, None, recurrent, current.dtype), rule, keep_membrane=keep_membrane, saving=True
+        )
+
+
 def _scan_by_steps(
     given: ScanInput, rule: NeuronRule, gradient: SpikeGradient | None, keep_membrane: bool
 ) -> ScanResult:

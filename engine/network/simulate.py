@@ -194,7 +194,7 @@ def _run_component(
     if len(stages) == 1:
         stage = stages[0]
         loops = [s for s in stage.synapses if s.connection.source in inside]
-        if all(_is_dense(s, stage) for s in loops):
+        if all(is_dense(s, stage) for s in loops):
             return {stage.name: scan_stage(prepared, stage, loops, seen, gradient, keep[stage.name])}
     currents = {stage.name: outer_current(prepared, stage, inside, seen) for stage in stages}
     return _step_together(prepared, stages, currents, gradient, keep)
@@ -210,7 +210,7 @@ def scan_stage(
 ) -> ScanResult:
     """One layer over all steps. A single synapse's sums go into the scan as they are, its gain is applied there."""
     outer = [synapse for synapse in stage.synapses if synapse.connection.source != stage.name]
-    weights = [_dense_weight(synapse, prepared.dtype) for synapse in loops]
+    weights = [dense_weight(synapse, prepared.dtype) for synapse in loops]
     recurrent = functools.reduce(torch.add, [weight for weight, _ in weights]) if weights else None
     biases = [bias for _, bias in weights if bias is not None]
     gain = None
@@ -287,13 +287,15 @@ def value_now(connection: Connection, t: int, last: Tensor, history: Sequence[Te
     return total
 
 
-def _is_dense(synapse: Synapse, stage: Stage) -> bool:
+def is_dense(synapse: Synapse, stage: Stage) -> bool:
+    """Whether a layer's synapse on itself is a plain matrix, which the scan takes along."""
     connection = synapse.connection
     plain = connection.kind == "linear" and not connection.before and not connection.after
     return plain and connection.delayed and connection.delay is None and len(stage.shape) == 1
 
 
-def _dense_weight(synapse: Synapse, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def dense_weight(synapse: Synapse, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Its weight and bias with the gain in them; ValueError where it holds no weight."""
     if synapse.weight is None:
         raise ValueError(f"connection {synapse.connection.name!r} is linear but holds no weight")
     weight = synapse.weight.to(dtype)

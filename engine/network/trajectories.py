@@ -9,20 +9,29 @@ import torch
 from torch import Tensor
 
 from engine.kernels.linear_neurons import Trajectory
-from engine.kernels.neuron_scan import ScanResult
+from engine.kernels.neuron_scan import ScanResult, saving_scan
 from engine.kernels.rules import NeuronRule
 from engine.kernels.step import NeuronState, needed, neuron_step, reset_by, start_state
 from engine.network.model import INPUT
-from engine.network.simulate import Prepared, Stage, apply_synapse, outer_current, read_out, value_now
+from engine.network.simulate import (
+    Prepared,
+    Stage,
+    apply_synapse,
+    dense_weight,
+    is_dense,
+    outer_current,
+    read_out,
+    value_now,
+)
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """Every layer's path; the readout ``[batch, outputs]``; the output layer's membrane after every step."""
+    """Every layer's path; the readout ``[batch, outputs]``; the output's membrane after every step, if it is read."""
 
     layers: dict[str, Trajectory]
     counts: Tensor
-    membrane: Tensor
+    membrane: Tensor | None
 
 
 def record_trajectories(prepared: Prepared, x: Tensor) -> Recorded:
@@ -34,21 +43,42 @@ def record_trajectories(prepared: Prepared, x: Tensor) -> Recorded:
     """
     seen: dict[str, Tensor] = {INPUT: x}
     layers: dict[str, Trajectory] = {}
-    membranes: dict[str, Tensor] = {}
+    membrane: Tensor | None = None
     for component in prepared.components:
         stages = [prepared.stages[index] for index in component]
         inside = {stage.name for stage in stages}
         currents = {stage.name: outer_current(prepared, stage, inside, seen) for stage in stages}
-        for name, (path, membrane) in _walk(prepared, stages, currents).items():
-            layers[name], seen[name], membranes[name] = path, path.n, membrane
-    membrane = membranes[prepared.output]
-    result = ScanResult(seen[prepared.output], membrane, NeuronState(membrane[-1], None, membrane[-1]))
+        quick = _scan(prepared, stages[0], currents[stages[0].name]) if len(stages) == 1 else None
+        found = _walk(prepared, stages, currents) if quick is None else {stages[0].name: quick}
+        layers |= {name: path for name, (path, _) in found.items()}
+        seen |= {name: path.n for name, (path, _) in found.items()}
+        if prepared.output in found:
+            membrane = found[prepared.output][1]
+    last = seen[prepared.output][-1]
+    result = ScanResult(seen[prepared.output], membrane, NeuronState(last, None, last))
     return Recorded(layers, read_out(prepared.readout, result).flatten(1), membrane)
+
+
+def _scan(prepared: Prepared, stage: Stage, current: Tensor) -> tuple[Trajectory, Tensor | None] | None:
+    """A layer alone, with its own dense weights at most, by the fast scan; None where it has no fast form."""
+    loops = [s for s in stage.synapses if s.connection.source == stage.name]
+    if stage.rule.residue_raises or not all(is_dense(s, stage) for s in loops):
+        return None
+    recurrent: Tensor | None = None
+    for synapse in loops:
+        weight, bias = dense_weight(synapse, prepared.dtype)
+        recurrent = weight if recurrent is None else recurrent + weight
+        current = current if bias is None else current + bias
+    reads = stage.name == prepared.output and prepared.readout != "spike_count"
+    out = saving_scan(current, stage.rule, recurrent, keep_membrane=reads)
+    if out.saved is None:
+        raise ValueError("the scan saved nothing")
+    return Trajectory(out.spikes, out.saved.u, out.saved.raw), out.membrane
 
 
 def _walk(
     prepared: Prepared, stages: list[Stage], currents: Mapping[str, Tensor]
-) -> dict[str, tuple[Trajectory, Tensor]]:
+) -> dict[str, tuple[Trajectory, Tensor | None]]:
     """Layers of one component, step by step: path and membrane after every step."""
     states = {s.name: start_state(s.rule, currents[s.name][0]) for s in stages}
     paths = {s.name: _empty(s.rule, currents[s.name]) for s in stages}
