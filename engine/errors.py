@@ -39,5 +39,9 @@ class ExpectationMissed(EngineError):
     """The float network misses the accuracy that the user stated."""
 
 
+class AmbiguousDynamics(EngineError):
+    """``dynamics: auto`` finds no single best preset; the message holds the ranking."""
+
+
 class NotRepresentable(EngineError):
     """The network cannot be written as an integer program; the message names the node."""

@@ -22,11 +22,14 @@ from engine.data.traces import read_traces
 from engine.errors import InvalidDataset, InvalidSpec
 from engine.kernels import native
 from engine.network.canonical import read_canonical
+from engine.network.choose_dynamics import choose_dynamics
 from engine.network.discretise import discretise
+from engine.network.graph import Graph
 from engine.network.model import Network
+from engine.network.shapes import infer_shapes
 from engine.report.assemble import assemble
 from engine.specs.job import Job
-from engine.specs.report import Environment, Report
+from engine.specs.report import DynamicsChoice, Environment, Report
 from engine.steps.checkpoint import load_checkpoint, restore
 from engine.steps.context import ArtifactFile, Context, Events, Work
 from engine.steps.registry import HANDLERS
@@ -76,9 +79,10 @@ def run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | None
 
 def _run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | None) -> Outcome:
     began = time.perf_counter()
+    graph = read_canonical(inputs.model)
+    job, choice = _choose(job, graph, inputs, events)
     if job.dynamics is None:
         raise InvalidSpec("invalid_dynamics", "the job names no dynamics profile", "/dynamics")
-    graph = read_canonical(inputs.model)
     network = discretise(graph, job.dynamics)
     environment = _prepare_process(job, network)
     data, source = _load_data(job, inputs, network)
@@ -88,7 +92,7 @@ def _run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | Non
         shapes = {layer.name: layer.shape for layer in network.layers}
         traces = read_traces(inputs.expected_traces, len(data.test), data.steps, shapes)
     saved: Mapping[str, Any] = {} if resume is None else load_checkpoint(resume)
-    work = Work(graph=graph, network=network, data=data, validation_source=source)
+    work = Work(graph=graph, network=network, data=data, validation_source=source, dynamics_choice=choice)
     if saved:
         work = restore(saved, work, out)
         events.log(f"continuing in step {job.steps[work.index].kind!r} from an earlier attempt's checkpoint")
@@ -111,6 +115,22 @@ def _run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | Non
 
     artifacts = (*write_report(report, out), *work.artifacts)
     return Outcome(report, artifacts, report.verdict)
+
+
+def _choose(job: Job, graph: Graph, inputs: Inputs, events: Events) -> tuple[Job, DynamicsChoice | None]:
+    """The job with the dynamics that fit best, where it leaves them open."""
+    if job.auto is None:
+        return job, None
+    data = load(inputs.dataset)
+    if data.sample_shape != infer_shapes(graph).leaving[graph.input]:
+        raise _wrong_shape(infer_shapes(graph).leaving[graph.input], data)
+    expected = None if inputs.expected_counts is None else read_counts(inputs.expected_counts, len(data.test))
+    torch.set_flush_denormal(True)
+    dynamics, choice = choose_dynamics(
+        graph, data, expected, job.auto, job.seed, lambda done, total, name: events.progress("auto", done, total, name)
+    )
+    events.log(f"dynamics {choice.chosen} chosen by {choice.criterion} on {choice.samples} samples")
+    return job.model_copy(update={"dynamics": dynamics}), choice
 
 
 def _expected_counts(inputs: Inputs, data: Dataset, network: Network) -> NDArray[np.int64] | None:
@@ -147,12 +167,7 @@ def _load_data(job: Job, inputs: Inputs, network: Network) -> tuple[Dataset, Val
     """The dataset, fitted to the network; with a validation split where a step trains."""
     data = load(inputs.dataset)
     if data.sample_shape != network.input_shape:
-        raise InvalidDataset(
-            "sample_shape_mismatch",
-            f"expected samples of shape {network.input_shape} per time step (the model's input), found "
-            f"{data.sample_shape}",
-            "x_test",
-        )
+        raise _wrong_shape(network.input_shape, data)
     outputs = network.layer(network.output).decay_v.size
     highest = max(int(split.y.max()) for split in (data.test, data.train, data.val) if split is not None)
     if highest >= outputs:
@@ -161,3 +176,8 @@ def _load_data(job: Job, inputs: Inputs, network: Network) -> tuple[Dataset, Val
         )
     trains = any(step.kind in ("sensitivity", "finetune", "integerize") for step in job.steps)
     return (data.with_validation(job.seed), data.validation_source) if trains else (data, "none")
+
+
+def _wrong_shape(wanted: tuple[int, ...], data: Dataset) -> InvalidDataset:
+    detail = f"expected samples of shape {wanted} per time step (the model's input), found {data.sample_shape}"
+    return InvalidDataset("sample_shape_mismatch", detail, "x_test")

@@ -130,7 +130,8 @@ def raised_codes() -> Iterator[tuple[str, Path]]:
             for call in ast.walk(ast.parse(path.read_text())):
                 if isinstance(call, ast.Call):
                     name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
-                    place = {"Problem": 1, "invalid": 0}.get(name, 0 if name.startswith("Invalid") else -1)
+                    refusal = name.startswith(("Invalid", "Ambiguous"))
+                    place = {"Problem": 1, "invalid": 0}.get(name, 0 if refusal else -1)
                     if name == "Problem" and package != "api":
                         place = 0
                     if 0 <= place < len(call.args) and isinstance(call.args[place], ast.Constant):

@@ -18,7 +18,7 @@ from engine.network.hdf5_safe import Hdf5Limits
 from engine.network.nir_reader import read_nir
 from engine.network.summary import summarise
 from engine.specs.data import Transform
-from engine.specs.dynamics import Dynamics, DynamicsRequest, resolve_dynamics
+from engine.specs.dynamics import AUTO, Dynamics, DynamicsRequest, resolve_dynamics
 
 Answer = dict[str, Any]
 _EDGE = 1 << 16  # bytes at either end of a file that are searched for signs of a pickle
@@ -79,7 +79,7 @@ _CHECKS: dict[str, Callable[[Mapping[str, Any], Path, Path], tuple[str, Answer]]
 
 
 def _dynamics(value: Any) -> Dynamics | None:
-    if value is None:
+    if value is None or value.get("preset") == AUTO:  # the job finds them
         return None
     try:
         if "preset" in value:

@@ -36,7 +36,7 @@ def post_job(body: JobRequest, request: Request, caller: Authenticated, dry_run:
     """Submit a job; with ``dry_run=true`` only say whether it is valid and what it would cost."""
     job = resolve(body)
     model, dataset = ready_inputs(caller, body.model, body.dataset, fresh=dry_run)
-    job = check(job, model, dataset)
+    job = check(job, model, dataset, counts=body.expected_counts is not None)
     if dry_run:
         cost = estimate(job, model.summary or {}, dataset.summary or {})
         return JSONResponse({"valid": True, "spec": job.model_dump(mode="json"), "estimate": cost})

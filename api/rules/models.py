@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.errors import validation_problem
 from api.problems import Problem, invalid
 from engine.specs.data import Format, Transform
-from engine.specs.dynamics import Dynamics, DynamicsRequest, resolve_dynamics
+from engine.specs.dynamics import AUTO, AutoDynamics, Dynamics, DynamicsRequest, resolve_dynamics
 from jobs.store import NewDataset, NewModel
 
 DIGEST = r"^sha256:[0-9a-f]{64}$"
@@ -41,7 +41,9 @@ def new_model(request: ModelRequest) -> NewModel:
     Raises:
         Problem: ``unknown_preset`` or ``invalid_dynamics``.
     """
-    dynamics = _dynamics(request.dynamics).model_dump(mode="json")
+    dynamics = _dynamics(request.dynamics).model_dump(mode="json", exclude_defaults=request.dynamics.preset == AUTO)
+    if request.dynamics.preset == AUTO:
+        dynamics |= {"preset": AUTO}
     return NewModel(request.blob, dynamics, request.repair, request.name)
 
 
@@ -63,8 +65,10 @@ def new_dataset(request: DatasetRequest) -> NewDataset:
     return NewDataset(request.blob, request.format, request.name, transform.model_dump(mode="json"))
 
 
-def _dynamics(request: DynamicsRequest) -> Dynamics:
+def _dynamics(request: DynamicsRequest) -> Dynamics | AutoDynamics:
     try:
+        if request.preset == AUTO:
+            return AutoDynamics(set=request.set)
         return resolve_dynamics(request)
     except KeyError as error:
         raise invalid("unknown_preset", str(error.args[0]), "/dynamics/preset") from error

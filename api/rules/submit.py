@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from api.problems import Problem, invalid
 from api.rules.budget import check_budgets
 from api.rules.fit import check_fit
 from api.rules.plan import check_plans
-from engine.specs.dynamics import Dynamics
+from engine.specs.dynamics import AUTO, AutoDynamics, Dynamics
 from engine.specs.job import ContradictoryJob, Job, JobRequest, resolve_job
 from engine.specs.recipes import RECIPES
 from engine.specs.steps import STEPS
@@ -42,20 +43,34 @@ def resolve(request: JobRequest) -> Job:
         raise Problem(422, "validation_failed", str(error)) from error
 
 
-def check(job: Job, model: UploadView, dataset: UploadView) -> Job:
-    """Refuse a job that its inputs already contradict.
+def check(job: Job, model: UploadView, dataset: UploadView, counts: bool = False) -> Job:
+    """Refuse a job that its inputs already contradict; ``counts``: there are expected counts.
 
     Returns:
         The job with the model's dynamics in it: what the engine runs.
 
     Raises:
         Problem: ``sample_shape_mismatch``, ``labels_out_of_range``, ``only_test_split``, ``invalid_plan``,
-            ``budget_infeasible`` or ``contradictory_gates``.
+            ``budget_infeasible``, ``dynamics_needs_counts`` or ``contradictory_gates``.
     """
     check_fit(job, model.summary or {}, dataset.summary or {})
     check_plans(job, model.summary or {})
     check_budgets(job, model.summary or {})
-    return job.model_copy(update={"dynamics": Dynamics.model_validate(model.dynamics)})
+    job = with_dynamics(job, model.dynamics or {})
+    splits = (dataset.summary or {}).get("splits") or {}
+    if job.auto is not None and splits and not splits.get("train") and not counts:
+        detail = "the dataset has a test split alone, on which nothing is chosen; give expected counts or a preset"
+        raise invalid("dynamics_needs_counts", detail, "/dynamics")
+    return job
+
+
+def with_dynamics(job: Job, dynamics: Mapping[str, Any]) -> Job:
+    """The job with the model's profile, or with how it is to be found, in it; the job's own wish comes first."""
+    if job.auto is not None:
+        return job
+    if dynamics.get("preset") == AUTO:
+        return job.model_copy(update={"auto": AutoDynamics.model_validate(dynamics)})
+    return job.model_copy(update={"dynamics": Dynamics.model_validate(dynamics)})
 
 
 def draft(request: JobRequest, job: Job, settings: Settings) -> Draft:

@@ -36,6 +36,7 @@ def assemble(job: Job, work: Work, environment: Environment, seconds: float) -> 
     return Report(
         job=job,
         network=summarise_network(work.network),
+        dynamics_choice=work.dynamics_choice,
         data=_summarise_data(work),
         environment=environment,
         sections=work.sections,

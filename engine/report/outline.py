@@ -88,6 +88,8 @@ def _summary(report: Report) -> Block:
         ]
     facts.append(("seconds", number(report.seconds, 3), "measured"))
     tables = [table("Result", ("what", "value", "basis"), facts)]
+    if report.dynamics_choice is not None:
+        tables.append(parts.dynamics_choice(report.dynamics_choice))
     if report.gates:
         rows = [
             (gate.gate, number(gate.bound, 6), number(gate.value, 6), "passed" if gate.passed else "FAILED")

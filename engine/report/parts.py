@@ -10,6 +10,7 @@ from engine.specs.report import (
     Accuracy,
     AllocateSection,
     DataSummary,
+    DynamicsChoice,
     EvaluateSection,
     ExportSection,
     FinetuneSection,
@@ -235,6 +236,20 @@ def program(section: ProgramSection) -> Block:
             ),
         ),
     )
+
+
+def dynamics_choice(choice: DynamicsChoice) -> Table:
+    """A row per preset that was tried, best first."""
+    rows = [
+        (
+            one.preset,
+            "–" if one.met is None else f"{count(one.met)} of {count(choice.samples)}",
+            "chosen" if one.preset == choice.chosen else one.problem or (one.identical_to or "–"),
+        )
+        for one in choice.ranking
+    ]
+    caption = f"Dynamics presets tried, by {choice.criterion}"
+    return table(caption, ("preset", "samples met", "identical to, or not applicable because"), rows, choice.basis)
 
 
 def trace_sentence(agreement: TraceAgreement) -> str:

@@ -110,6 +110,29 @@ class DynamicsRequest(Spec):
     set: dict[str, Any] = Field(default_factory=dict)
 
 
+AUTO = "auto"  # no preset: the job tries all of them
+
+
+class AutoDynamics(Spec):
+    """All presets are tried; the one that fits best is the job's, unless there is a tie."""
+
+    preset: Literal["auto"] = "auto"
+    set: dict[str, Any] = Field(default_factory=dict, description="Fields that hold for every preset")
+    max_samples: int = Field(default=256, ge=16, le=4096, description="Samples that every preset runs")
+
+    @model_validator(mode="after")
+    def _fits_a_preset(self) -> Self:
+        problem = ""
+        for preset in PRESETS:
+            try:
+                resolve_dynamics(DynamicsRequest(preset=preset, set=self.set))
+            except ValueError as error:
+                problem = str(error)
+            else:
+                return self
+        raise ValueError(f"no preset can take these fields: {problem}")
+
+
 def resolve_dynamics(request: DynamicsRequest) -> Dynamics:
     """The explicit profile that a preset with overrides stands for.
 

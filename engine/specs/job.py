@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from engine.specs.base import Spec
-from engine.specs.dynamics import Dynamics
+from engine.specs.dynamics import AutoDynamics, Dynamics
 from engine.specs.plan import Plan
 from engine.specs.recipes import expand_recipe
 from engine.specs.steps import Step
@@ -48,6 +48,10 @@ class JobRequest(Spec):
     expected_traces: str | None = Field(
         default=None, pattern="^sha256:[0-9a-f]{64}$", description="Blob with spikes of single layers"
     )
+    dynamics: AutoDynamics | None = Field(
+        default=None,
+        description="Preset 'auto': chosen when the job runs; None: the model's",
+    )
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     device: Literal["cpu", "cuda"] = "cpu"
     deadlines: Deadlines = Deadlines()
@@ -67,7 +71,8 @@ class Job(Spec):
     """A resolved job: what the engine runs. Names of records are left to the service."""
 
     steps: tuple[Step, ...] = Field(min_length=1)
-    dynamics: Dynamics | None = Field(default=None, description="The model's; None only before the model is known")
+    dynamics: Dynamics | None = Field(default=None, description="The model's; None before it is known or chosen")
+    auto: AutoDynamics | None = Field(default=None, description="How the dynamics are chosen when the job runs")
     gates: Gates = Gates()
     expect: float | None = None
     seed: int = 0
@@ -114,7 +119,8 @@ def resolve_job(request: JobRequest, dynamics: Dynamics | None = None) -> Job:
     _check_gates(request.gates, steps)
     return Job(
         steps=steps,
-        dynamics=dynamics,
+        dynamics=dynamics if request.dynamics is None else None,
+        auto=request.dynamics,
         gates=request.gates,
         expect=request.expect,
         seed=request.seed,

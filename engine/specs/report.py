@@ -358,6 +358,25 @@ class NetworkSummary(Spec):
     delayed_edges: tuple[tuple[str, str], ...]
 
 
+class PresetScore(Spec):
+    """How well one preset fits."""
+
+    preset: str
+    met: int | None = Field(description="Samples whose counts, or whose label, it meets; None: it cannot run the file")
+    identical_to: str | None = Field(default=None, description="A better ranked preset with the same counts everywhere")
+    problem: str | None = None
+
+
+class DynamicsChoice(Spec):
+    """Ranking of the presets that ``dynamics: auto`` tried."""
+
+    chosen: str
+    criterion: Literal["expected counts", "train accuracy"]
+    samples: int
+    ranking: tuple[PresetScore, ...] = Field(description="Best first")
+    basis: Basis = "measured"
+
+
 class DataSummary(Spec):
     """The dataset and its splits."""
 
@@ -397,6 +416,7 @@ class Report(Spec):
     schema_version: Literal[1] = 1
     job: Job
     network: NetworkSummary
+    dynamics_choice: DynamicsChoice | None = Field(default=None, description="Where the job was to find the dynamics")
     data: DataSummary
     environment: Environment
     sections: tuple[Section, ...]

@@ -19,7 +19,7 @@ from engine.program.program import IntegerProgram
 from engine.program.quantized import Parameters, QuantizedForm
 from engine.specs.job import Job
 from engine.specs.plan import Plan
-from engine.specs.report import Section
+from engine.specs.report import DynamicsChoice, Section
 
 
 class Events(Protocol):
@@ -89,4 +89,5 @@ class Work:
     sections: tuple[Section, ...] = ()
     artifacts: tuple[ArtifactFile, ...] = ()
     validation_source: Literal["given", "stratified from train", "none"] = "none"
+    dynamics_choice: DynamicsChoice | None = None
     index: int = 0

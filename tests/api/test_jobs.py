@@ -244,3 +244,29 @@ def test_event_stream_ends_with_the_job_and_resumes(api: Api) -> None:
     assert "id: 3\n" in resumed.text
     assert api.service.streams == {}
     assert api.http.get("/v1/jobs/job_none/events", headers=headers).status_code == 404
+
+
+def test_auto_dynamics_of_a_model_or_of_a_job(api: Api) -> None:
+    body = {"blob": api.put(b"nir"), "dynamics": {"preset": "auto", "set": {"dt_s": 0.001}}}
+    model = api.http.post("/v1/models", json=body).json()
+    assert model["dynamics"] == {"preset": "auto", "set": {"dt_s": 0.001}}
+    api.check({"nodes": 3, "input_shape": MODEL_SUMMARY["input_shape"]})
+    job = api.job(model=model["id"])
+    assert job["spec"]["dynamics"] is None
+    assert job["spec"]["auto"] == {"preset": "auto", "set": {"dt_s": 0.001}, "max_samples": 256}
+    job = api.job(dynamics={"preset": "auto", "max_samples": 64})  # over the profile of the model
+    assert (job["spec"]["dynamics"], job["spec"]["auto"]["max_samples"]) == (None, 64)
+
+
+def test_auto_dynamics_choose_nothing_on_a_test_split(api: Api) -> None:
+    alone = DATA_SUMMARY | {"splits": {"test": 40}}
+    asked = {"dataset": api.dataset(alone, b"alone"), "recipe": "evaluate", "dynamics": {"preset": "auto"}}
+    refused(api, 422, "dynamics_needs_counts", "/dynamics", **asked)
+    assert api.job(**asked, expected_counts=api.put(b"counts"))["status"] == "queued"
+
+
+def test_auto_dynamics_refuse_fields_that_no_preset_takes(api: Api) -> None:
+    body = {"blob": api.put(b"nir"), "dynamics": {"preset": "auto", "set": {"nonsense": 1}}}
+    answer = api.http.post("/v1/models", json=body)
+    assert answer.status_code == 422
+    assert "nonsense" in answer.text

@@ -208,6 +208,19 @@ def test_expected_counts_are_compared(inputs: Inputs, tmp_path: Path) -> None:
     assert first.verdict == "none"
 
 
+def test_auto_dynamics_are_chosen_by_counts_and_told(inputs: Inputs, tmp_path: Path) -> None:
+    first = go(inputs, tmp_path / "a", recipe="evaluate", options={})
+    given = Inputs(inputs.model, inputs.dataset, tmp_path / "a" / "counts-network.npz")
+    outcome = go(given, tmp_path / "b", recipe="evaluate", options={}, dynamics={"preset": "auto"})
+    choice = outcome.report.dynamics_choice
+    assert choice is not None
+    assert (choice.chosen, choice.criterion, choice.samples) == ("nir-paper", "expected counts", 40)
+    assert outcome.report.job.dynamics == outcome.report.network.dynamics == PRESETS["nir-paper"]
+    assert section(outcome, "evaluate").agreement.rows_equal == 40
+    assert "Dynamics presets tried" in (tmp_path / "b" / "report.md").read_text()
+    assert first.report.dynamics_choice is None
+
+
 def test_expected_spikes_are_compared_layer_by_layer(inputs: Inputs, tmp_path: Path) -> None:
     network = discretise(read_canonical(inputs.model), PRESETS["nir-paper"])
     rows, data = np.array([3, 11]), load(inputs.dataset)

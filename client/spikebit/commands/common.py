@@ -21,7 +21,12 @@ from spikebit.endpoint import find_endpoint
 from spikebit.errors import INTERRUPTED, SpikebitError, UsageError
 
 Dynamics = Annotated[
-    str, typer.Option("--dynamics", metavar="PRESET", help="What the NIR file does not say; see docs/dynamics.md.")
+    str,
+    typer.Option(
+        "--dynamics",
+        metavar="PRESET",
+        help="What NIR does not say (docs/dynamics.md); 'auto' tries all presets.",
+    ),
 ]
 DynamicsSet = Annotated[
     list[str] | None,

@@ -94,6 +94,7 @@ def _document(finished: Finished) -> dict[str, Any]:
         ],
         "operations_per_sample": section.get("operations_per_sample"),
         "confusion": section.get("confusion"),
+        "dynamics_choice": finished.report.get("dynamics_choice"),
     }
 
 
@@ -105,6 +106,14 @@ def _print(document: dict[str, Any]) -> None:
         f"95 % interval {100 * low:.2f} to {100 * high:.2f})",
         markup=False,
     )
+    choice = document["dynamics_choice"]
+    if choice:
+        ranked = ", ".join(f"{one['preset']} {one['met']}" for one in choice["ranking"] if one["met"] is not None)
+        console.print(
+            f"dynamics: {choice['chosen']}, by {choice['criterion']} on {choice['samples']} samples ({ranked})",
+            markup=False,
+            soft_wrap=True,
+        )
     if document["rows_total"] is not None:
         console.print(
             f"expected counts: {document['rows_equal']} of {document['rows_total']} samples agree", markup=False

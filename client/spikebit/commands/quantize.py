@@ -36,6 +36,7 @@ def quantize(
     max_bytes: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Budget and gate: most bytes of the program.")
     ] = None,
+    expect_counts: common.ExpectCounts = None,
     expect: common.Expect = None,
     seed: common.Seed = 0,
     label: common.Label = None,
@@ -48,7 +49,7 @@ def quantize(
     """Quantize a network: sensitivity, bits per layer, fine-tuning, integer program, report."""
     started, deadline = time.monotonic(), common.deadline_after(timeout)
     own_plan = None if plan is None else common.read_json(plan, "--plan")
-    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, None, data_options)
+    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, expect_counts, data_options)
     request: dict[str, Any] = {
         "recipe": recipe,
         "plan": own_plan,

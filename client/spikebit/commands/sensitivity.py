@@ -22,6 +22,7 @@ def sensitivity(
     dynamics: common.Dynamics,
     dynamics_set: common.DynamicsSet = None,
     repair: common.Repair = False,
+    expect_counts: common.ExpectCounts = None,
     expect: common.Expect = None,
     seed: common.Seed = 0,
     label: common.Label = None,
@@ -32,7 +33,7 @@ def sensitivity(
 ) -> None:
     """Measure the curvature of the loss per weight layer; quantize nothing."""
     started, deadline = time.monotonic(), common.deadline_after(timeout)
-    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, None, data_options)
+    inputs = inputs_from(model, data, dynamics, dynamics_set, repair, expect_counts, data_options)
     request = {"recipe": "sensitivity", "seed": seed, "label": label or model.stem}
     if expect is not None:
         request["expect"] = expect
