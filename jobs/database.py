@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.orm import Session
 
-SCHEMA_VERSION = "0002"  # newest file in migrations/versions; a test compares them
+SCHEMA_VERSION = "0003"  # newest file in migrations/versions; a test compares them
 BUSY_TIMEOUT_S = 10.0
 CHECKPOINT_PAGES = 8000  # 32 MB of log: the sweep empties it long before, so that no request waits for the disk
 _READ_ONLY = "spikebit_read_only"
