@@ -11,11 +11,14 @@ from starlette.concurrency import run_in_threadpool
 from api import errors
 from api.context import Service
 from api.edge import Edge
+from api.metrics import Metrics
 from api.problems import RESPONSES
-from api.routes import blobs, catalogue, events, health, jobs, results, uploads
+from api.routes import blobs, catalogue, events, health, jobs, operate, results, uploads
+from api.watch import Hub
 from jobs.blobs import Blobs
 from jobs.database import open_database
 from jobs.doorbell import Doorbell
+from jobs.idle import IdleWorkers
 from jobs.settings import Settings, engine_version
 from jobs.store import Tenant, add_key
 
@@ -48,7 +51,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     errors.install(app)
-    for module in (blobs, uploads, jobs, events, results, catalogue, health):
+    for module in (blobs, uploads, jobs, events, results, catalogue, operate, health):
         app.include_router(module.router, responses=RESPONSES)
     app.add_middleware(Edge, max_json_bytes=settings.max_json_bytes)
     return app
@@ -61,7 +64,9 @@ def _open(settings: Settings) -> Service:
         if settings.bootstrap_key_file is not None:
             key = settings.bootstrap_key_file.read_text().strip()
             add_key(Tenant(database, settings.tenant), key, "bootstrap")
-        return Service(settings, database, Blobs(settings, database), Doorbell(settings.redis_url))
+        bell = Doorbell(settings.redis_url, most_rings=IdleWorkers(database, settings.worker_silent_s))
+        metrics = Metrics(database, settings.worker_silent_s, bell)
+        return Service(settings, database, Blobs(settings, database), bell, Hub(database), metrics)
     except BaseException:
         database.close()
         raise

@@ -12,6 +12,7 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from api.context import Caller
+from api.exchange import instant
 from api.problems import Problem
 from jobs.blobs import CHUNK
 from jobs.store import ArtifactView
@@ -30,8 +31,11 @@ def blob_response(
     """The answer to a GET or HEAD of an artifact's bytes.
 
     Raises:
-        Problem: 416 ``range_not_satisfiable``: outside the file, or more than one range.
+        Problem: 416 ``range_not_satisfiable``: outside the file, or more than one range; 410 ``artifact_expired``.
     """
+    if artifact.expired_at is not None:
+        detail = f"the bytes of {artifact.path} were dropped by policy at {instant(artifact.expired_at)}"
+        raise Problem(410, "artifact_expired", detail)
     digest = artifact.digest.removeprefix("sha256:")
     etag = f'"{digest}"'
     common = {
@@ -47,7 +51,7 @@ def blob_response(
     common |= dict(headers or {})
     if _matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers={k: v for k, v in common.items() if k != "Content-Type"})
-    span = _span(request, artifact.size, etag)
+    span = asked_span(request, artifact.size, etag)
     start, end = span if span is not None else (0, artifact.size)
     common["Content-Length"] = str(end - start)
     if span is not None:
@@ -74,8 +78,12 @@ def _matches(given: str | None, etag: str) -> bool:
     return "*" in tags or etag in tags
 
 
-def _span(request: Request, size: int, etag: str) -> tuple[int, int] | None:
-    """(start, end) of the asked range, end exclusive; None: the whole file."""
+def asked_span(request: Request, size: int, etag: str) -> tuple[int, int] | None:
+    """(start, end) of the asked range, end exclusive; None: the whole file.
+
+    Raises:
+        Problem: 416 ``range_not_satisfiable``.
+    """
     header = request.headers.get("range")
     if header is None or request.headers.get("if-range", etag) != etag:
         return None

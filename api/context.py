@@ -11,7 +11,9 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from api.metrics import Metrics
 from api.problems import Problem
+from api.watch import Hub
 from jobs.blobs import Blobs
 from jobs.database import Database
 from jobs.doorbell import Doorbell
@@ -30,6 +32,8 @@ class Service:
     database: Database
     blobs: Blobs
     bell: Doorbell
+    hub: Hub
+    metrics: Metrics
     stopping: bool = False
     streams: dict[str, int] = field(default_factory=dict)  # open event streams per key
     known_keys: dict[bytes, tuple[Principal, float]] = field(default_factory=dict)  # by hash, with their time
@@ -43,6 +47,7 @@ class Caller:
     tenant: Tenant
     key_id: str
     service: Service
+    admin: bool = False
 
 
 def service_of(request: Request) -> Service:
@@ -70,7 +75,24 @@ async def authenticate(
     principal = await _principal(service, given.credentials.strip())
     if principal is None:
         raise _unauthorized("the key is unknown, expired or revoked")
-    return Caller(Tenant(service.database, principal.tenant_id), principal.key_id, service)
+    return Caller(Tenant(service.database, principal.tenant_id), principal.key_id, service, principal.admin)
+
+
+Authenticated = Annotated[Caller, Depends(authenticate)]
+
+
+def authorize_operator(caller: Authenticated) -> Caller:
+    """The caller, where the key may operate the service.
+
+    Raises:
+        Problem: 403 ``forbidden``.
+    """
+    if not caller.admin:
+        raise Problem(403, "forbidden", "this key may not operate the service; expected one with the scope 'admin'")
+    return caller
+
+
+Operator = Annotated[Caller, Depends(authorize_operator)]
 
 
 async def _principal(service: Service, key: str) -> Principal | None:
@@ -88,6 +110,3 @@ async def _principal(service: Service, key: str) -> Principal | None:
 
 def _unauthorized(detail: str) -> Problem:
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="spikebit"'})
-
-
-Authenticated = Annotated[Caller, Depends(authenticate)]

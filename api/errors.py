@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from api.problems import MEDIA_TYPE, FieldError, Problem, pointer_to
 from jobs.blobs import BlobMissing
+from jobs.storage import FULL, is_full
 from jobs.store import Conflict, KeyReused, NotFound
 
 logger = logging.getLogger("spikebit.api")
@@ -46,6 +47,9 @@ def install(app: FastAPI) -> None:
 def answer(request: Request, problem: Problem) -> Response:
     """The problem as a response."""
     request_id = request.scope.get("state", {}).get("request_id", "-")
+    service = getattr(request.app.state, "service", None) if "app" in request.scope else None
+    if service is not None:
+        service.metrics.problem(problem.code)
     body = json.dumps(problem.document(request.url.path, request_id), ensure_ascii=False).encode()
     headers = {"Cache-Control": "no-store"} | problem.headers
     return Response(body, status_code=problem.status, media_type=MEDIA_TYPE, headers=headers)
@@ -124,6 +128,9 @@ async def _store(request: Request, error: Exception) -> Response:
 
 async def _unavailable(request: Request, error: Exception) -> Response:
     logger.error("database or blob store: %s: %s", type(error).__name__, error)
+    if is_full(error):
+        detail = "the disk or the store is full: nothing of this request was kept; its operator has to make room"
+        return answer(request, Problem(507, FULL, detail))
     detail = "the database or the blob store does not answer; try again"
     return answer(request, Problem(503, "service_unavailable", detail, headers={"Retry-After": "2"}))
 

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.context import Service
 from api.protocol import HalfCloseProtocol
+from jobs.logs import set_up
 from jobs.settings import Settings
 
 GRACEFUL_S = 10  # uploads in flight get this long after SIGTERM
@@ -42,6 +43,7 @@ def server_config(app: Any, settings: Settings) -> uvicorn.Config:
         http=HalfCloseProtocol,
         loop="uvloop",
         log_level=settings.log_level,
+        log_config=None,  # uvicorn's own lines come in our form
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACEFUL_S,
@@ -52,6 +54,7 @@ def server_config(app: Any, settings: Settings) -> uvicorn.Config:
 def main() -> None:
     """Serve until SIGTERM or SIGINT; ends with 0 then, with 1 where the start failed."""
     settings = Settings()
+    set_up(settings.log_level, settings.log_format)
     app = create_app(settings)
     server = Server(server_config(app, settings), app)
     sockets = None if settings.fd is None else [socket.socket(fileno=settings.fd)]

@@ -34,6 +34,9 @@ def job(view: JobView) -> dict[str, Any]:
         "model": view.model_id,
         "dataset": view.dataset_id,
         "label": view.label,
+        "labels": view.labels,
+        "priority": view.priority,
+        "class": view.job_class,
         "request": view.request,
         "spec": view.spec,
         "progress": view.progress,
@@ -50,13 +53,22 @@ def job(view: JobView) -> dict[str, Any]:
             for attempt in view.attempts
         ],
         "problem": view.problem,
+        "not_before": instant(view.not_before),
+        "queue_deadline_at": instant(view.queue_deadline_at),
+        "run_deadline_s": view.run_deadline_s,
         "engine_version": view.engine_version,
         "created_at": instant(view.created_at),
         "started_at": instant(view.started_at),
         "finished_at": instant(view.finished_at),
         "links": {
             name: f"/v1/jobs/{view.id}{path}"
-            for name, path in (("self", ""), ("events", "/events"), ("report", "/report"), ("artifacts", "/artifacts"))
+            for name, path in (
+                ("self", ""),
+                ("events", "/events"),
+                ("logs", "/logs"),
+                ("report", "/report"),
+                ("artifacts", "/artifacts"),
+            )
         },
     }
 
@@ -76,6 +88,7 @@ def artifact(view: ArtifactView) -> dict[str, Any]:
         "size": view.size,
         "sha256": view.digest.removeprefix("sha256:"),
         "media_type": view.media_type,
+        "expired_at": instant(view.expired_at),
         "href": f"/v1/artifacts/{view.id}/content",
     }
 

@@ -17,7 +17,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
 from sqlalchemy.orm import Session
 
-SCHEMA_VERSION = "0003"  # newest file in migrations/versions; a test compares them
+from jobs import clock
+
+SCHEMA_VERSION = "0004"  # newest file in migrations/versions; a test compares them
 BUSY_TIMEOUT_S = 10.0
 CHECKPOINT_PAGES = 8000  # 32 MB of log: the sweep empties it long before, so that no request waits for the disk
 _READ_ONLY = "spikebit_read_only"
@@ -57,7 +59,7 @@ class Database:
     def now(self, session: Session) -> datetime:
         """The instant that leases are compared with: the server's on PostgreSQL, this host's on SQLite."""
         if self.is_sqlite:
-            return datetime.now(UTC)
+            return clock.utc_now()
         instant: datetime = session.execute(select(func.clock_timestamp())).scalar_one()
         return instant.astimezone(UTC)
 
@@ -65,6 +67,11 @@ class Database:
         """The schema version found; raises SQLAlchemyError where the database does not answer."""
         with self._reader.connect() as connection:
             return _version(connection) or "none"
+
+    def fits(self) -> bool:
+        """Can this code work on the schema: it is ours, or a newer one that says so."""
+        with self._reader.connect() as connection:
+            return _fits(connection, _version(connection))
 
     def tidy(self) -> None:
         """SQLite alone: move the log into the database, as far as that is possible without making anybody wait."""
@@ -84,12 +91,16 @@ class Database:
 def upgrade(engine: Engine) -> None:
     """Bring the schema to the newest version; safe to call from several processes at once.
 
+    A newer schema is left as it is where its migration says that code of our version still works on it, so that old
+    and new processes run side by side while one replaces the other.
+
     Raises:
-        RuntimeError: the database is newer than this code.
+        RuntimeError: the database is too new for this code.
     """
     with engine.connect() as connection:
         found = _version(connection)
-    if found == SCHEMA_VERSION:
+        fits = _fits(connection, found)
+    if fits:
         return  # the usual start: alembic is not even imported (it costs 0.3 s)
     if found is not None and found > SCHEMA_VERSION:
         raise RuntimeError(f"the database has schema {found}, this code knows up to {SCHEMA_VERSION}: upgrade the code")
@@ -120,6 +131,15 @@ def _version(connection: Connection) -> str | None:
         return None
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     return None if found is None else str(found)
+
+
+def _fits(connection: Connection, found: str | None) -> bool:
+    if found is None or found < SCHEMA_VERSION:
+        return False
+    if found == SCHEMA_VERSION:
+        return True
+    oldest = connection.execute(text("SELECT value FROM schema_info WHERE name = 'oldest_code'")).scalar_one_or_none()
+    return oldest is not None and str(oldest) <= SCHEMA_VERSION
 
 
 def _create_engine(url: str, durable: bool) -> Engine:

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from jobs.trace import HEADER
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 RING_TASK = "spikebit.ring"
 RING_TIMEOUT_S = 0.5
 SILENCE_S = 5.0  # after a failure: a dead Redis is asked again only now and then
+MOST_RINGS = 8  # of one class in Redis where nobody says how many workers are idle
 MAX_WAITING_RINGS = 64  # more say nothing new: one ring makes a worker look until nothing is left
 
 
@@ -39,11 +43,18 @@ class Doorbell:
     Args:
         redis_url: None: there is no bell; every ring is dropped silently.
         app: the Celery app to send with; default: one made for ``redis_url`` at the first ring.
+        most_rings: how many rings of a class may wait in Redis; more would wake nobody. Asked on the bell's thread.
     """
 
-    def __init__(self, redis_url: str | None, app: Celery | None = None) -> None:
+    def __init__(
+        self,
+        redis_url: str | None,
+        app: Celery | None = None,
+        most_rings: Callable[[str], int] = lambda job_class: MOST_RINGS,
+    ) -> None:
         self._url = redis_url
         self._app = app
+        self._most_rings = most_rings
         self._silent = redis_url is None and app is None
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="doorbell")
         self._lock = threading.Lock()
@@ -56,8 +67,8 @@ class Doorbell:
         if not self._silent:
             self._pool.submit(self._load)  # now, so that the first request does not share the CPU with an import
 
-    def ring(self, job_class: str, job_id: str | None = None) -> None:
-        """Say that there is work of this class; returns at once."""
+    def ring(self, job_class: str, job_id: str | None = None, trace: str | None = None) -> None:
+        """Say that there is work of this class; returns at once. ``trace`` is the request's ``traceparent``."""
         if self._silent:
             return
         with self._lock:
@@ -66,7 +77,7 @@ class Doorbell:
                 return
             self._waiting += 1
         try:
-            self._pool.submit(self._send, job_class, job_id)
+            self._pool.submit(self._send, job_class, job_id, trace)
         except RuntimeError:  # closed: the process is ending
             with self._lock:
                 self._waiting -= 1
@@ -83,28 +94,37 @@ class Doorbell:
         """Stop ringing; waits for at most one send."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _send(self, job_class: str, job_id: str | None) -> None:
+    def _send(self, job_class: str, job_id: str | None, trace: str | None) -> None:
         error: str | None = None
+        sent = True
         with self._lock:
             if time.monotonic() < self._silent_until:  # it failed while this ring waited
                 self._waiting -= 1
                 self._dropped += 1
                 return
         try:
-            self._publish(job_class, job_id)
+            sent = self._publish(job_class, job_id, trace)
         except Exception as failure:  # whatever the transport raises: a ring must never hurt its caller
             error = f"{type(failure).__name__}: {failure}"
         with self._lock:
             self._waiting -= 1
             self._last_error = error
-            self._rung += error is None
+            self._rung += error is None and sent
+            self._dropped += error is None and not sent
             self._failed += error is not None
             if error is not None:
                 self._silent_until = time.monotonic() + SILENCE_S
 
-    def _publish(self, job_class: str, job_id: str | None) -> None:
+    def _publish(self, job_class: str, job_id: str | None, trace: str | None) -> bool:
+        """Send, unless as many rings wait as there are workers to hear them: False."""
         app: Any = self._load()
-        app.send_task(RING_TASK, args=[job_class, job_id], queue=job_class, ignore_result=True, retry=False)
+        if _waiting_rings(app, job_class) >= self._most_rings(job_class):
+            return False
+        headers = {} if trace is None else {HEADER: trace}
+        app.send_task(
+            RING_TASK, args=[job_class, job_id], queue=job_class, ignore_result=True, retry=False, headers=headers
+        )
+        return True
 
     def _load(self) -> Celery:
         if self._app is None:
@@ -112,3 +132,10 @@ class Doorbell:
 
             self._app = make_app(self._url, answer_within_s=RING_TIMEOUT_S)
         return self._app
+
+
+def _waiting_rings(app: Any, job_class: str) -> int:
+    """Rings of the class that no worker has taken yet (0 on a transport that is no Redis)."""
+    with app.pool.acquire(block=True, timeout=RING_TIMEOUT_S) as connection:
+        client = getattr(connection.default_channel, "client", None)
+        return 0 if client is None or not hasattr(client, "llen") else int(client.llen(job_class))

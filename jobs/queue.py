@@ -10,12 +10,12 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
+from jobs.devices import CLASSES
 from jobs.doorbell import RING_TASK, RING_TIMEOUT_S, BellState, Doorbell
 from jobs.settings import Settings
 
 __all__ = ["CLASSES", "RING_TASK", "BellState", "Doorbell", "celery_app", "make_app"]
 
-CLASSES = ("compute", "intake")
 _VISIBILITY_S = 3600  # a ring is acknowledged at once; redelivery is never relied on
 
 

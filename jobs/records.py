@@ -70,6 +70,7 @@ class Key(Record):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    scopes: Mapped[str | None] = mapped_column(String(64))  # None: everything (the first key of a service)
 
 
 class Blob(Record):
@@ -165,14 +166,32 @@ class Job(Record):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    labels: Mapped[dict[str, Any] | None]
+    queued_at: Mapped[datetime | None]  # when it was last put into the queue
+    trace: Mapped[str | None] = mapped_column(String(64))  # W3C traceparent of the request that made it
+    request_id: Mapped[str | None] = mapped_column(String(128))
     __table_args__ = (
         Index(None, "status", "job_class", "priority", "created_at"),
         Index(None, "tenant_id", "created_at", "id"),
+        Index(None, "tenant_id", "status", "created_at", "id"),
+        Index(None, "tenant_id", "label", "created_at", "id"),
+        Index(None, "finished_at"),
         Index(None, "tenant_id", "model_id"),
         Index(None, "tenant_id", "dataset_id"),
         Index(None, "expected_counts"),
         Index(None, "expected_traces"),
     )
+
+
+class JobLabel(Record):
+    """One label of a job, beside the job so that a listing can begin with the label."""
+
+    __tablename__ = "job_labels"
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str]
+    __table_args__ = (Index(None, "tenant_id", "name", "value", "job_id"),)
 
 
 class Attempt(Record):
@@ -217,6 +236,7 @@ class Artifact(Record):
     digest: Mapped[str] = mapped_column(String(71))
     media_type: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[datetime]
+    expired_at: Mapped[datetime | None]  # the bytes are gone by policy, the record says what they were
     __table_args__ = (Index(None, "tenant_id", "job_id"), Index(None, "digest"))
 
 
@@ -253,3 +273,36 @@ class Lease(Record):
     name: Mapped[str] = mapped_column(primary_key=True)
     holder: Mapped[str]
     until: Mapped[datetime]
+
+
+class Worker(Record):
+    """A worker process: what it has, when it was last seen, and what it has counted; it belongs to no tenant."""
+
+    __tablename__ = "workers"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    job_class: Mapped[str] = mapped_column(String(32))
+    host: Mapped[str]
+    device: Mapped[str | None] = mapped_column(String(64))
+    engine_version: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))  # idle busy draining
+    job_id: Mapped[str | None]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]
+    counts: Mapped[dict[str, Any]]
+    __table_args__ = (Index(None, "seen_at"),)
+
+
+class Drain(Record):
+    """Workers in this scope (``*``, a host, a worker's name) claim nothing and give back what they run."""
+
+    __tablename__ = "drains"
+    scope: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[datetime]
+
+
+class SchemaInfo(Record):
+    """One row: the oldest code that still works on this schema, as a schema version."""
+
+    __tablename__ = "schema_info"
+    name: Mapped[str] = mapped_column(String(16), primary_key=True)
+    value: Mapped[str] = mapped_column(String(16))

@@ -10,7 +10,7 @@ import os
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="0: any free port")
     fd: int | None = Field(default=None, ge=0, description="Listen on this inherited socket instead")
     log_level: str = "info"
+    log_format: Literal["json", "text"] = "json"
+    cuda_devices: str = Field(
+        default="auto", description="auto, none, or names with commas: the embedded service starts a worker for each"
+    )
 
     fsync: bool = Field(default=False, description="Sync blobs and every SQL commit to disk; checkpoints always are")
     max_upload_bytes: int = Field(default=16 * GIB, gt=0)
@@ -61,10 +65,26 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1, description="Attempts of a job whose workers die")
     queue_deadline_s: float | None = Field(default=None, gt=0, description="Default where a job names none")
     run_deadline_s: float | None = Field(default=None, gt=0, description="Default where a job names none")
+    retry_pause_s: float = Field(
+        default=5, ge=0, description="Pause before the second attempt after a lack of memory, disk or store; it doubles"
+    )
+    keep_jobs_s: float | None = Field(
+        default=None, gt=0, description="Ended jobs with all they left are forgotten after this; None: never"
+    )
+    keep_artifacts_s: float | None = Field(
+        default=None, gt=0, description="Published files are dropped this long after their job ended; None: never"
+    )
+    keep_uploads_s: float | None = Field(
+        default=None, gt=0, description="Models and datasets that no job used for so long are forgotten; None: never"
+    )
     rejected_keep_s: float = Field(default=86_400, gt=0, description="A rejected upload's problem is kept this long")
     idempotency_keep_s: float = Field(default=172_800, gt=0)
     collect_after_s: float = Field(
         default=86_400, gt=0, description="Unreferenced blobs untouched this long are dropped"
+    )
+    streams_per_key: int = Field(default=64, ge=1, description="Event streams that one key may hold open per process")
+    require_device: bool = Field(
+        default=True, description="Refuse a job for a device that no live worker has; false: it waits for one"
     )
     max_log_events: int = Field(default=5_000, ge=0, description="Log lines kept per job")
 
@@ -80,6 +100,11 @@ class Settings(BaseSettings):
         if self.heartbeat_s * 2 > self.lease_s:
             raise ValueError(f"lease_s ({self.lease_s}) must be at least twice heartbeat_s ({self.heartbeat_s})")
         return self
+
+    @property
+    def worker_silent_s(self) -> float:
+        """A worker that was not heard of for so long is taken for dead."""
+        return max(3 * self.heartbeat_s, self.lease_s)
 
     @property
     def sql_url(self) -> str:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.database import open_database
+from jobs.devices import cuda_devices
 from jobs.settings import Settings
 from serve.keys import ensure_key, remove_endpoint, write_endpoint
 from serve.lock import FolderLock
@@ -99,7 +100,8 @@ class EmbeddedService:
         environment = {"SPIKEBIT_DATA": str(settings.data.absolute())}
         environment |= self._start_redis(logs)
         self._prepare_records()
-        self._parts = [Part(spec, logs) for spec in _part_specs(environment, listener.fileno())]
+        devices = cuda_devices(settings.cuda_devices)
+        self._parts = [Part(spec, logs) for spec in _part_specs(environment, listener.fileno(), devices)]
         for part in self._parts:
             part.start()
 
@@ -167,13 +169,20 @@ class EmbeddedService:
             shutil.rmtree(self._socket_folder, ignore_errors=True)
 
 
-def _part_specs(environment: dict[str, str], listener_fd: int) -> tuple[PartSpec, ...]:
+def _part_specs(environment: dict[str, str], listener_fd: int, devices: list[str]) -> tuple[PartSpec, ...]:
     python = sys.executable
     api = environment | {"SPIKEBIT_FD": str(listener_fd)}
+    cuda = (
+        PartSpec(
+            f"cuda-{name}", (python, "-m", "worker", "cuda", "--device", name), environment, says_ready=True, stop_s=9.0
+        )
+        for name in devices
+    )
     return (
         PartSpec("api", (python, "-m", "api"), api, inherited=(listener_fd,), stop_s=5.0),
         PartSpec("compute", (python, "-m", "worker", "compute"), environment, says_ready=True, stop_s=9.0),
         PartSpec("intake", (python, "-m", "worker", "intake"), environment, says_ready=True, stop_s=9.0),
+        *cuda,
     )
 
 

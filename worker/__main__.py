@@ -1,4 +1,4 @@
-"""``python -m worker compute|intake``: one worker process, with Celery as its doorbell where there is a Redis."""
+"""``python -m worker compute|cuda|intake``: one worker process, with Celery as its doorbell where there is a Redis."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ import signal
 from types import FrameType
 
 from engine.kernels.build import main as build_kernels
+from jobs.devices import CLASSES
 
 
 def main() -> None:
     """Run until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="worker", description="Claims and supervises jobs of one class.")
-    parser.add_argument("job_class", choices=("compute", "intake"))
-    job_class = parser.parse_args().job_class
+    parser.add_argument("job_class", choices=CLASSES)
+    parser.add_argument("--device", help="the one CUDA device of this worker's children (CUDA_VISIBLE_DEVICES)")
+    options = parser.parse_args()
+    job_class: str = options.job_class
     os.environ["SPIKEBIT_WORKER_CLASS"] = job_class
+    if options.device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = options.device
+    elif job_class == "compute":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a device belongs to its own worker's jobs
     from worker import app as application  # reads the class, so it is imported now
 
     application.set_up_logging()

@@ -9,36 +9,36 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from typing import Any
 
 from celery import Celery, signals
 
+from jobs.logs import context, set_up
 from jobs.queue import RING_TASK, make_app
-from worker.runtime import JobClass, WorkerRuntime
+from jobs.trace import HEADER, trace_id
+from worker.runtime import WorkerRuntime
 from worker.settings import WorkerSettings
 
 CLASS_VARIABLE = "SPIKEBIT_WORKER_CLASS"
 
 settings = WorkerSettings()
-_job_class: JobClass = "intake" if os.environ.get(CLASS_VARIABLE) == "intake" else "compute"
-runtime = WorkerRuntime(settings, _job_class)
+runtime = WorkerRuntime(settings, os.environ.get(CLASS_VARIABLE) or "compute")
 app: Celery = make_app(settings.redis_url)
 
 
-@app.task(name=RING_TASK, ignore_result=True)  # type: ignore[untyped-decorator]
-def ring(job_class: str, job_id: str | None = None) -> None:
-    """There is work: wake the looker. The id is for the log alone."""
-    logging.getLogger(__name__).debug("rung for %s %s", job_class, job_id)
+@app.task(name=RING_TASK, ignore_result=True, bind=True)  # type: ignore[untyped-decorator]
+def ring(self: Any, job_class: str, job_id: str | None = None) -> None:
+    """There is work: wake the looker. The id and the trace in the message's headers are for the log alone."""
+    trace = getattr(self.request, HEADER, None) or (self.request.headers or {}).get(HEADER)
+    with context(job_id=job_id, trace_id=trace_id(trace)):
+        logging.getLogger(__name__).debug("rung for %s", job_class)
     runtime.bell.set()
 
 
 @signals.setup_logging.connect(weak=False)  # type: ignore[untyped-decorator]
 def set_up_logging(**_: Any) -> None:
     """Our own format, and none of Celery's redirection of stdout."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    set_up(settings.log_level, settings.log_format)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # a line for each ring
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import re
 import signal
 import threading
 import time
@@ -16,15 +17,18 @@ from obstore.exceptions import BaseError
 from sqlalchemy.exc import DBAPIError
 
 from jobs.store import JobClaim, NewArtifact, Problem, claims
+from jobs.trace import continue_trace
 from worker.files import Prepared, keep_checkpoint, prepare, stage
 from worker.heartbeat import Heartbeat
 from worker.persist import until_written
 from worker.process import Child, Event, Exit, Rubbish, WarmPool, describe_status
+from worker.progress import StepProgress
 from worker.protocol import CheckpointWritten, Done, Failed, JobLine, Log, OutcomeLine, Progress, Started
 from worker.service import Service
 
 TICK_S = 0.1
 _LOG_LINE_CHARACTERS = 4000
+_STEP_BEGINS = re.compile(r"step (\d+) of \d+: ")  # what the engine's run says as it begins one
 _LOG_LINES_AT_END = 10  # at most this many lines' worth of the child's own output go into the job's log
 
 _log = logging.getLogger(__name__)
@@ -95,6 +99,8 @@ class Attempt:
             Exit: self._on_exit,
         }
         self._child: Child | None = None
+        self._steps = StepProgress([str(step["kind"]) for step in claim.spec.get("steps", [])])
+        self._release_by: float | None = None
         self._checkpoint = None if claim.checkpoint is None else claim.checkpoint.digest
 
     def run(self) -> End:
@@ -140,7 +146,7 @@ class Attempt:
                 return Stopped("lost")
             if self._heart.cancelled:
                 return Stopped("cancelling")
-            if self._stopping.is_set():
+            if self._to_release(now):
                 return Stopped("released")
             if deadline is not None and now > deadline:
                 return self._deadline_passed()
@@ -156,6 +162,15 @@ class Attempt:
             if end is not None:
                 return end
 
+    def _to_release(self, now: float) -> bool:
+        """Is this worker to give the job back, and is there no more reason to wait for a checkpoint."""
+        if not (self._stopping.is_set() or self._heart.drained):
+            return False
+        if self._release_by is None:
+            self._release_by = now + self._service.settings.drain_s
+            _log.info("to be given back, at the next checkpoint or in %g s", self._service.settings.drain_s)
+        return now >= self._release_by
+
     def _job_line(self, files: Prepared) -> JobLine:
         settings, job = self._service.settings, self._claim.spec
         limits = {
@@ -166,8 +181,11 @@ class Attempt:
         # CUDA reserves address space far beyond what it uses, so the limit would refuse every job there.
         if settings.child_memory_bytes is not None and job.get("device", "cpu") == "cpu":
             limits["address_space_bytes"] = settings.child_memory_bytes
+        if settings.device_memory_bytes is not None and job.get("device", "cpu") != "cpu":
+            limits["device_memory_bytes"] = settings.device_memory_bytes
         resume = None if files.resume is None else str(files.resume)
-        return JobLine(job=job, inputs=files.inputs, out=str(files.out), resume=resume, limits=limits)
+        trace = None if self._claim.trace is None else continue_trace(self._claim.trace)
+        return JobLine(job=job, inputs=files.inputs, out=str(files.out), resume=resume, limits=limits, trace=trace)
 
     def _on_started(self, _: Started) -> None:
         self._started = True
@@ -185,11 +203,15 @@ class Attempt:
         if blob.digest != self._checkpoint:
             self.forget_checkpoint()
         self._checkpoint = blob.digest
+        if self._release_by is not None:  # what was waited for: the next attempt begins exactly here
+            return Stopped("released")
         if self._child is not None:
             self._child.acknowledge(event.number)
         return None
 
     def _on_log(self, event: Log) -> None:
+        if begun := _STEP_BEGINS.match(event.message):
+            self._steps.begin_step(int(begun.group(1)) - 1)
         self._write_log(event.message)
 
     def _on_done(self, event: Done) -> End:
@@ -213,6 +235,7 @@ class Attempt:
 
     def _write_progress(self, event: Progress) -> None:
         metrics = {name: value for name, value in event.metrics.items() if value is not None}
+        place = self._steps.place(event.stage, event.done, event.total)
         self._tell(
             partial(
                 claims.progress,
@@ -223,6 +246,7 @@ class Attempt:
                 event.total,
                 event.message,
                 metrics,
+                place,
             )
         )
 

@@ -17,12 +17,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from engine.errors import EngineError
 from engine.specs.job import Job
+from jobs.storage import FULL, is_full
 from worker.isolation import die_with_parent, forbid_new_privileges, leave_network, set_limits, yield_cpu
 from worker.landlock import confine
 from worker.protocol import (
@@ -166,7 +167,9 @@ def run_job(pipe: Pipe, module: Any, run: Callable[..., Any], notes: list[str], 
         yield_cpu(nice)
         out = Path(line.out)
         os.chdir(out)
-        for note in [*notes, *_keep_to_own_files(line), *set_limits(line.limits)]:
+        if line.trace is not None:
+            os.environ["TRACEPARENT"] = line.trace  # where instrumented libraries look for their parent
+        for note in [*notes, *_keep_to_own_files(line), *set_limits(line.limits), *_limit_device(line.limits)]:
             pipe.send(Log(message=note))
         job = Job.model_validate(line.job)
         files = line.inputs
@@ -195,6 +198,17 @@ def _keep_to_own_files(line: JobLine) -> list[str]:
     return [] if reason is None else [f"file isolation is not available here ({reason}); the child sees what we see"]
 
 
+def _limit_device(limits: Mapping[str, int]) -> list[str]:
+    """Let torch take so much of the GPU's memory and no more; why not, where that cannot be had."""
+    most = limits.get("device_memory_bytes")
+    torch = sys.modules.get("torch")
+    if most is None or torch is None or not torch.cuda.is_available():
+        return []
+    whole = torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction(min(1.0, most / whole))
+    return []
+
+
 def _failure(error: Exception) -> Failed:
     """Map an exception to the record's words: the engine's own are final, memory and disk may be better next time."""
     if isinstance(error, EngineError):
@@ -202,6 +216,8 @@ def _failure(error: Exception) -> Failed:
         return Failed(code=error.code, detail=detail, pointer=error.pointer, deterministic=True)
     detail = f"{type(error).__name__}: {error}"[:DETAIL_CHARACTERS]
     text = str(error).lower()
+    if is_full(error):
+        return Failed(code=FULL, detail=detail, deterministic=False)
     if isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and any(words in text for words in _OUT_OF_MEMORY_WORDS)
     ):

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from jobs.logs import context
 from jobs.store import (
     Beat,
     IntakeClaim,
@@ -108,7 +109,11 @@ class IntakeSupervisor:
         def beat() -> Beat:
             return Beat(held=intake_heartbeat(service.database, claim, service.settings.lease_s))
 
-        with Heartbeat(beat, service.settings.heartbeat_s) as heart, self._workspace.folder("intake") as folder:
+        with (
+            context(upload_id=claim.id),
+            Heartbeat(beat, service.settings.heartbeat_s) as heart,
+            self._workspace.folder("intake") as folder,
+        ):
             answer = self._check(claim, folder, lambda: heart.lost)
             until_written(partial(self._record, claim, answer, folder), lambda: heart.lost or self._stopping.is_set())
 

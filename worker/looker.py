@@ -60,6 +60,7 @@ class Looker(threading.Thread, Generic[C]):
         self._looked = looked
         self._died = died
         self._first = True
+        self.claimed: C | None = None  # what it works on now
 
     def run(self) -> None:
         """Look, work, wait."""
@@ -88,7 +89,11 @@ class Looker(threading.Thread, Generic[C]):
                 self._looked()
             if claim is None:
                 return False
-            self._handler.run(claim)
+            self.claimed = claim
+            try:
+                self._handler.run(claim)
+            finally:
+                self.claimed = None
         except SQLAlchemyError as error:
             _log.error("the database does not answer: %s", error)
             self._stopping.wait(_PAUSE_S)

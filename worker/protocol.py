@@ -40,6 +40,7 @@ class JobLine(_Message):
     out: str
     resume: str | None = None
     limits: dict[str, int] = Field(default_factory=dict)
+    trace: str | None = Field(default=None, description="W3C traceparent of the request that made the job")
 
 
 class Ready(_Message):

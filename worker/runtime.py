@@ -8,10 +8,11 @@ import os
 import queue
 import threading
 import time
-from typing import Any, Literal
+from typing import Any
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from jobs.store import forget_worker
 from worker.intake import IntakeSupervisor
 from worker.looker import Looker
 from worker.process import ChildCommand, WarmPool
@@ -21,7 +22,6 @@ from worker.supervisor import JobSupervisor
 from worker.sweeper import Sweeper
 from worker.workspace import Workspace
 
-JobClass = Literal["compute", "intake"]
 READY_VARIABLE = "SPIKEBIT_READY_FD"
 _DATABASE_START_S = 60.0
 _LAST_WORD_S = 3.0  # after the looker has ended, the rest of the process gets this long
@@ -37,7 +37,7 @@ class WorkerRuntime:
         job_class: what it works on.
     """
 
-    def __init__(self, settings: WorkerSettings, job_class: JobClass) -> None:
+    def __init__(self, settings: WorkerSettings, job_class: str) -> None:
         self.bell = threading.Event()
         self.stopping = threading.Event()
         self._settings = settings
@@ -63,7 +63,12 @@ class WorkerRuntime:
             looked=say_ready,
             died=_die,
         )
-        self._threads = [looker, Sweeper(service, self._job_class, self.bell, self.stopping)]
+
+        def working_on() -> str | None:
+            claim = looker.claimed
+            return None if claim is None else str(getattr(claim, "job_id", None) or getattr(claim, "id", ""))
+
+        self._threads = [looker, Sweeper(service, self.bell, self.stopping, working_on)]
         threading.Thread(target=self._stop_when_asked, name="stopper", daemon=True).start()
         for thread in self._threads:
             thread.start()
@@ -85,6 +90,8 @@ class WorkerRuntime:
             self._workspace.close()
             self._workspace = None
         if self._service is not None:
+            with contextlib.suppress(SQLAlchemyError):
+                forget_worker(self._service.database, self._service.worker)
             self._service.doorbell.close()
             self._service.database.close()
             self._service = None
@@ -112,7 +119,7 @@ class WorkerRuntime:
         os._exit(0)
 
 
-def open_patiently(settings: WorkerSettings, job_class: JobClass) -> Service:
+def open_patiently(settings: WorkerSettings, job_class: str) -> Service:
     """Open the service; a database that starts at the same time as this worker is waited for.
 
     Raises:

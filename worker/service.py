@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobs.blobs import Blobs
 from jobs.database import Database, open_database
+from jobs.idle import IdleWorkers
 from jobs.queue import Doorbell
+from worker.counts import Counts
 from worker.settings import WorkerSettings
 
 
@@ -22,10 +24,13 @@ class Service:
     blobs: Blobs
     doorbell: Doorbell
     worker: str
+    job_class: str = "compute"
+    counts: Counts = field(default_factory=Counts)
 
 
 def open_service(settings: WorkerSettings, job_class: str) -> Service:
     """Connect; the schema is brought up to date where it is not."""
     database = open_database(settings.sql_url, durable=settings.fsync)
-    name = f"{job_class}@{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    return Service(settings, database, Blobs(settings, database), Doorbell(settings.redis_url), name)
+    name = f"{job_class}@{socket.gethostname().replace(':', '-')}:{os.getpid()}:{secrets.token_hex(3)}"
+    bell = Doorbell(settings.redis_url, most_rings=IdleWorkers(database, settings.worker_silent_s))
+    return Service(settings, database, Blobs(settings, database), bell, name, job_class)

@@ -18,6 +18,13 @@ class WorkerSettings(Settings):
     """
 
     child_memory_bytes: int | None = Field(default=12 * GIB, gt=0, description="Address space of a CPU job's child")
+    device_memory_bytes: int | None = Field(default=None, gt=0, description="Memory of the GPU that a child may take")
+    cancel_look_s: float = Field(default=2.0, gt=0, description="How often a running job looks for its cancel")
+    drain_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="A worker that has to end waits so long for its job's next checkpoint",
+    )
     child_open_files: int = Field(default=1024, gt=0)
     child_file_bytes: int = Field(default=16 * GIB, gt=0, description="Largest file that a child may write")
     child_nice: int = Field(default=5, ge=0, le=19, description="Children compute at this much lower CPU priority")

@@ -13,7 +13,10 @@ from functools import partial
 from obstore.exceptions import BaseError
 
 from jobs.blobs import BlobMissing
+from jobs.logs import context
+from jobs.storage import FULL, is_full
 from jobs.store import JobClaim, NewArtifact, Problem, claims, endings
+from jobs.trace import trace_id
 from worker.attempt import Attempt, Broken, End, Finished, Stopped
 from worker.heartbeat import Heartbeat
 from worker.persist import until_written
@@ -21,6 +24,9 @@ from worker.process import WarmPool
 from worker.protocol import ProtocolError
 from worker.service import Service
 from worker.workspace import Workspace
+
+# What an attempt can lack that time may bring; everything else that is worth a second attempt is tried at once.
+_WANTS = frozenset({"out_of_memory", "service_unavailable", FULL})
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +58,16 @@ class JobSupervisor:
     def claim(self) -> JobClaim | None:
         """The next job of this worker's class, if one waits."""
         lease_s = self._service.settings.lease_s
-        return claims.claim_job(self._service.database, "compute", self._service.worker, lease_s)
+        service = self._service
+        return claims.claim_job(service.database, service.job_class, service.worker, lease_s)
 
     def run(self, claim: JobClaim) -> None:
         """One attempt, to its end."""
-        _log.info("job %s attempt %d: claimed", claim.job_id, claim.token)
-        self._supervise(claim)
+        ids = {"job_id": claim.job_id, "attempt": claim.token, "request_id": claim.request_id}
+        with context(**ids, trace_id=trace_id(claim.trace)):
+            _log.info("claimed after %.3f s", claim.waited_s)
+            self._service.counts.observe_latency(claim.waited_s)
+            self._supervise(claim)
 
     def _supervise(self, claim: JobClaim) -> None:
         database, settings = self._service.database, self._service.settings
@@ -65,17 +75,24 @@ class JobSupervisor:
         def beat() -> claims.Beat:
             return claims.heartbeat(database, claim, settings.lease_s)
 
-        with Heartbeat(beat, settings.heartbeat_s) as heart, self._workspace.folder("attempt") as folder:
+        def look() -> claims.Beat:
+            return claims.look(database, claim)
+
+        pulse = Heartbeat(beat, settings.heartbeat_s, look, settings.cancel_look_s)
+        with pulse as heart, self._workspace.folder("attempt") as folder:
             attempt = Attempt(self._service, claim, folder, heart, self._pool, self._stopping)
             try:
                 end = attempt.run()
                 if isinstance(end, Finished):
-                    end = self._publish(claim, attempt.stage(end.outcome), end.outcome.verdict, heart)
+                    staged = attempt.stage(end.outcome)
+                    self._service.counts.add("bytes_published", sum(artifact.size for artifact in staged))
+                    end = self._publish(claim, staged, end.outcome.verdict, heart)
             except ProtocolError as error:
                 end = Broken(Problem("worker_lost", str(error)), again=True)
             except (OSError, BlobMissing, BaseError) as error:
-                _log.exception("job %s attempt %d", claim.job_id, claim.token)
-                end = Broken(Problem("service_unavailable", f"disk or blob store: {error}"), again=True)
+                _log.exception("disk or blob store")
+                code = FULL if is_full(error) else "service_unavailable"
+                end = Broken(Problem(code, f"disk or blob store: {error}"), again=True)
             self._pool.prepare()
             until_written(partial(self._record, claim, end), partial(self._no_use, heart))
             attempt.forget_checkpoint()
@@ -99,12 +116,16 @@ class JobSupervisor:
         ending: str
         if isinstance(end, Broken):
             attempts = self._service.settings.max_attempts if end.again else 0
-            ending = endings.fail(database, claim, end.problem, retry_up_to=attempts)
-            _log.info("job %s attempt %d: %s: %s", claim.job_id, claim.token, end.problem.code, end.problem.detail)
+            pause_s = self._service.settings.retry_pause_s if end.problem.code in _WANTS else 0.0
+            ending = endings.fail(database, claim, end.problem, retry_up_to=attempts, pause_s=pause_s)
+            _log.info("failed: %s: %s", end.problem.code, end.problem.detail)
         elif isinstance(end, Stopped) and end.why == "cancelling":
             ending = endings.confirm_cancelled(database, claim)
         elif isinstance(end, Stopped) and end.why == "released":
             ending = endings.release(database, claim)
         else:
             ending = end.why if isinstance(end, Stopped) else "published"
-        _log.info("job %s attempt %d: %s", claim.job_id, claim.token, ending)
+        _log.info("attempt ended: %s", ending)
+        self._service.counts.add(f"attempts:{self._service.job_class}:{ending}")
+        if ending == "lost":
+            self._service.counts.add("lease_losses")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -16,13 +15,12 @@ from api import render
 from api.context import Authenticated, Caller
 from api.exchange import best_type
 from api.problems import Problem
+from api.watch import SLICE_S, JobState
 from jobs.store import EventView, NotFound, job_version, list_events
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 BATCH = 500
 HEARTBEAT_S = 15.0
-LOOK_S = 0.3
-STREAMS_PER_KEY = 16
 
 
 @router.get("/{job_id}/events")
@@ -45,8 +43,9 @@ async def get_events(
         last = int(resumed)
     await run_in_threadpool(job_version, caller.tenant, job_id)  # 404 before the stream begins
     streams = caller.service.streams
-    if streams.get(caller.key_id, 0) >= STREAMS_PER_KEY:
-        detail = f"a key may hold {STREAMS_PER_KEY} event streams open"
+    most = caller.service.settings.streams_per_key
+    if streams.get(caller.key_id, 0) >= most:
+        detail = f"a key may hold {most} event streams open"
         raise Problem(429, "too_many_streams", detail, headers={"Retry-After": "5"})
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_stream(request, caller, job_id, last), media_type="text/event-stream", headers=headers)
@@ -54,27 +53,31 @@ async def get_events(
 
 async def _stream(request: Request, caller: Caller, job_id: str, last: int) -> AsyncIterator[str]:
     """Past events, then new ones until the job has ended (event ``end``), the caller leaves or the server stops."""
-    service = caller.service
+    service, tenant = caller.service, caller.tenant
     service.streams[caller.key_id] = service.streams.get(caller.key_id, 0) + 1
     until = time.monotonic() + service.settings.stream_max_s
     beat = time.monotonic()
     try:
         yield "retry: 2000\n\n"
-        while time.monotonic() < until and not service.stopping and not await request.is_disconnected():
-            _, newest, terminal = await run_in_threadpool(job_version, caller.tenant, job_id)
-            while newest > last:
-                rows = await run_in_threadpool(list_events, caller.tenant, job_id, last, BATCH)
-                if not rows:
+        with service.hub.watch(tenant.id, job_id) as watch:
+            seen: JobState | None = JobState(*await run_in_threadpool(job_version, tenant, job_id))
+            while seen is not None and time.monotonic() < until and not service.stopping:
+                while seen.events > last:
+                    rows = await run_in_threadpool(list_events, tenant, job_id, last, BATCH)
+                    if not rows:
+                        break
+                    yield "".join(_message(row) for row in rows)
+                    last, beat = rows[-1].seq, time.monotonic()
+                if seen.terminal and seen.events <= last:
                     break
-                yield "".join(_message(row) for row in rows)
-                last, beat = rows[-1].seq, time.monotonic()
-            if terminal and newest <= last:
+                if time.monotonic() - beat > HEARTBEAT_S:
+                    beat = time.monotonic()
+                    yield ": still here\n\n"
+                if await request.is_disconnected():
+                    return
+                seen = await watch.change(seen, SLICE_S)
+            if seen is None or seen.terminal:
                 yield f"id: {last}\nevent: end\ndata: {{}}\n\n"
-                return
-            if time.monotonic() - beat > HEARTBEAT_S:
-                beat = time.monotonic()
-                yield ": still here\n\n"
-            await asyncio.sleep(LOOK_S)
     except NotFound:  # deleted while we watched
         yield "event: end\ndata: {}\n\n"
     finally:

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from api.context import service_of
-from jobs.database import SCHEMA_VERSION
+from api.metrics import CONTENT_TYPE
+from jobs.database import SCHEMA_VERSION, Database
 from jobs.settings import engine_version
 
 router = APIRouter(tags=["health"])
@@ -25,7 +26,7 @@ def livez() -> dict[str, str]:
 def readyz(request: Request) -> Response:
     """Database and blob store decide; a silent doorbell is a detail, because workers also look by themselves."""
     service = service_of(request)
-    checks = {"database": _checked(lambda: _schema(service.database.check())), "blobs": _checked(service.blobs.check)}
+    checks = {"database": _checked(lambda: _schema(service.database)), "blobs": _checked(service.blobs.check)}
     ready = all(check["ok"] for check in checks.values())
     body = {"status": "ready" if ready else "unavailable", "checks": checks | {"doorbell": vars(service.bell.state())}}
     return JSONResponse(
@@ -33,9 +34,15 @@ def readyz(request: Request) -> Response:
     )
 
 
-def _schema(found: str) -> None:
-    if found != SCHEMA_VERSION:
-        raise RuntimeError(f"expected schema {SCHEMA_VERSION}, found {found}")
+@router.get("/metrics", response_class=Response)
+def metrics(request: Request) -> Response:
+    """Numbers for Prometheus; without a key, and without anything of a user in them."""
+    return Response(service_of(request).metrics.render(), media_type=CONTENT_TYPE)
+
+
+def _schema(database: Database) -> None:
+    if not database.fits():
+        raise RuntimeError(f"expected a schema that {SCHEMA_VERSION} works on, found {database.check()}")
 
 
 def _checked(check: Callable[[], Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -11,10 +13,11 @@ from starlette.responses import JSONResponse, Response
 from api import render
 from api.context import Authenticated, Caller
 from api.exchange import DEFAULT_LIMIT, MAX_LIMIT, idempotency_key, next_cursor, page_of, wait_seconds
+from api.rules.device import check_device
 from api.rules.estimate import estimate
 from api.rules.inputs import ready_inputs
 from api.rules.submit import check, draft, resolve
-from api.waiting import wait_until
+from api.watch import SLICE_S, JobState
 from engine.specs.job import JobRequest
 from jobs.store import (
     JobFilter,
@@ -27,6 +30,7 @@ from jobs.store import (
 )
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+logger = logging.getLogger("spikebit.api")
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Status = Literal["queued", "running", "cancelling", "succeeded", "failed", "cancelled", "expired"]
 
@@ -40,9 +44,14 @@ def post_job(body: JobRequest, request: Request, caller: Authenticated, dry_run:
     if dry_run:
         cost = estimate(job, model.summary or {}, dataset.summary or {})
         return JSONResponse({"valid": True, "spec": job.model_dump(mode="json"), "estimate": cost})
+    settings = caller.service.settings
+    check_device(body.device, caller.service.database, settings)
     key = idempotency_key(request, "/v1/jobs", body.model_dump(mode="json", exclude_unset=True))
-    answer = submit(caller.tenant, draft(body, job, caller.service.settings), key, render.job)
-    caller.service.bell.ring("compute", answer.resource_id)
+    trace, request_id = request.scope["state"]["trace"], request.scope["state"]["request_id"]
+    new = draft(body, job, settings, trace, request_id)
+    answer = submit(caller.tenant, new, key, render.job)
+    caller.service.bell.ring(new.job_class, answer.resource_id, trace)
+    logger.info("submitted", extra={"fields": {"job_id": answer.resource_id, "replayed": answer.replayed}})
     headers = {"Location": f"/v1/jobs/{answer.resource_id}", "Retry-After": "1"}
     if answer.replayed:
         headers["Idempotency-Replayed"] = "true"
@@ -58,9 +67,11 @@ def get_jobs(
     label: str | None = None,
     model: str | None = None,
     dataset: str | None = None,
+    labels: Annotated[list[str] | None, Query(description="name:value; several must all hold")] = None,
 ) -> dict[str, Any]:
     """Jobs, newest first, without request, spec and attempts."""
-    rows = list_jobs(caller.tenant, page_of(cursor, limit), JobFilter(status, label, model, dataset))
+    wanted = {name: value for name, _, value in (label.partition(":") for label in labels or [])}
+    rows = list_jobs(caller.tenant, page_of(cursor, limit), JobFilter(status, label, model, dataset, wanted))
     return {"items": [render.job_line(row) for row in rows[:limit]], "next_cursor": next_cursor(rows, limit)}
 
 
@@ -90,11 +101,12 @@ async def _change(request: Request, caller: Caller, job_id: str) -> None:
     seconds = wait_seconds(request, caller.service.settings.wait_max_s)
     if not seconds:
         return
-    first, _, terminal = await run_in_threadpool(job_version, caller.tenant, job_id)
-    if terminal:
-        return
-
-    def look() -> tuple[int, int, bool]:
-        return job_version(caller.tenant, job_id)
-
-    await wait_until(request, caller.service, seconds, look, lambda seen: seen[2] or seen[0] != first)
+    until = time.monotonic() + seconds
+    with caller.service.hub.watch(caller.tenant.id, job_id) as watch:
+        first = await run_in_threadpool(job_version, caller.tenant, job_id)
+        seen: JobState | None = JobState(*first)
+        while seen is not None and not seen.terminal and seen.version == first[0]:
+            left = until - time.monotonic()
+            if left <= 0 or caller.service.stopping or await request.is_disconnected():
+                return
+            seen = await watch.change(seen, min(left, SLICE_S))

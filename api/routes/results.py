@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
 from api import render
-from api.content import blob_response
+from api.content import asked_span, blob_response
 from api.context import Authenticated, Caller
 from api.exchange import best_type, instant
 from api.problems import Problem
@@ -50,15 +50,21 @@ def get_logs(
     after: Annotated[int, Query(ge=0)] = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 5_000,
 ) -> Response:
-    """The log lines of the job's process, as text or (by ``Accept``) JSON."""
+    """The log lines of the job's process, as text (``Range: bytes=n-`` goes on where one left off) or JSON."""
     rows = list_events(caller.tenant, job_id, after, limit, "log")
     if best_type(request.headers.get("accept", ""), ("text/plain", "application/json")) == "application/json":
         items = [
             {"seq": row.seq, "message": row.data["message"], "created_at": instant(row.created_at)} for row in rows
         ]
         return JSONResponse({"items": items, "next_cursor": str(rows[-1].seq) if len(rows) == limit else None})
-    headers = {"X-Content-Type-Options": "nosniff"}
-    return Response("".join(_log_line(row) for row in rows), media_type="text/plain; charset=utf-8", headers=headers)
+    text = "".join(_log_line(row) for row in rows).encode()
+    headers = {"X-Content-Type-Options": "nosniff", "Accept-Ranges": "bytes"}
+    # Lines are only ever added, so any byte range that was there stays what it was: no ETag is needed to go on.
+    span = asked_span(request, len(text), "")
+    if span is None:
+        return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
+    headers["Content-Range"] = f"bytes {span[0]}-{span[1] - 1}/{len(text)}"
+    return Response(text[span[0] : span[1]], 206, headers, media_type="text/plain; charset=utf-8")
 
 
 @router.get("/artifacts/{artifact_id}")

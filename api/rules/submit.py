@@ -16,6 +16,7 @@ from engine.specs.dynamics import AUTO, AutoDynamics, Dynamics
 from engine.specs.job import ContradictoryJob, Job, JobRequest, resolve_job
 from engine.specs.recipes import RECIPES
 from engine.specs.steps import STEPS
+from jobs.devices import class_of
 from jobs.settings import Settings, engine_version
 from jobs.store import Draft, UploadView
 
@@ -73,8 +74,10 @@ def with_dynamics(job: Job, dynamics: Mapping[str, Any]) -> Job:
     return job.model_copy(update={"dynamics": Dynamics.model_validate(dynamics)})
 
 
-def draft(request: JobRequest, job: Job, settings: Settings) -> Draft:
-    """The job's row to be."""
+def draft(
+    request: JobRequest, job: Job, settings: Settings, trace: str | None = None, request_id: str | None = None
+) -> Draft:
+    """The job's row to be; ``trace`` and ``request_id`` are those of the HTTP request."""
     wait, run = request.deadlines.queue_s, request.deadlines.run_s
     return Draft(
         model_id=request.model,
@@ -84,7 +87,12 @@ def draft(request: JobRequest, job: Job, settings: Settings) -> Draft:
         engine_version=engine_version(),
         expected_counts=request.expected_counts,
         expected_traces=request.expected_traces,
+        job_class=class_of(request.device),
+        priority=request.priority,
         label=request.label,
+        labels=request.labels,
+        trace=trace,
+        request_id=request_id,
         queue_deadline_s=settings.queue_deadline_s if wait is None else wait,
         run_deadline_s=settings.run_deadline_s if run is None else run,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from engine.specs.base import Spec
 from engine.specs.dynamics import AutoDynamics, Dynamics
 from engine.specs.plan import Plan
 from engine.specs.recipes import expand_recipe
 from engine.specs.steps import Step
+
+LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]{0,62}$")]
+LabelValue = Annotated[str, StringConstraints(max_length=200)]
 
 
 class Gates(Spec):
@@ -56,6 +59,8 @@ class JobRequest(Spec):
     device: Literal["cpu", "cuda"] = "cpu"
     deadlines: Deadlines = Deadlines()
     label: str | None = Field(default=None, max_length=200)
+    labels: dict[LabelName, LabelValue] = Field(default_factory=dict, max_length=16, description="To find jobs by")
+    priority: int = Field(default=0, ge=-10, le=10, description="Higher first; within one priority the oldest first")
 
     @model_validator(mode="after")
     def _one_of(self) -> Self:

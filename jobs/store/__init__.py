@@ -12,10 +12,12 @@ from jobs.store.claims import (
     claim_job,
     heartbeat,
     log,
+    look,
     progress,
 )
 from jobs.store.endings import confirm_cancelled, fail, publish, release
 from jobs.store.errors import Conflict, KeyReused, NotFound, StoreError
+from jobs.store.expire import Expired, Keep, expire
 from jobs.store.idempotency import Answer, Key
 from jobs.store.intake import (
     IntakeClaim,
@@ -36,12 +38,34 @@ from jobs.store.jobs import (
     list_events,
     list_jobs,
 )
-from jobs.store.keys import Principal, add_key, generate_key, key_is_wellformed, revoke_key, verify_key
+from jobs.store.keys import (
+    KeyView,
+    Principal,
+    add_key,
+    generate_key,
+    key_is_wellformed,
+    list_keys,
+    revoke_key,
+    verify_key,
+)
+from jobs.store.operate import QueueLine, queue_lines, requeue_job
 from jobs.store.scope import Page, Tenant
 from jobs.store.submit import Draft, job_inputs, submit
-from jobs.store.sweep import Swept, acquire_lease, release_lease, sweep, waiting
+from jobs.store.sweep import Swept, acquire_lease, end_cancelled, release_lease, sweep, waiting
 from jobs.store.uploads import NewDataset, NewModel, create_upload, delete_upload, get_upload, list_uploads
 from jobs.store.views import ArtifactView, AttemptView, BlobView, EventView, JobView, UploadKind, UploadView
+from jobs.store.workers import (
+    WorkerReport,
+    WorkerView,
+    drain,
+    forget_dead_workers,
+    forget_worker,
+    list_drains,
+    list_workers,
+    report_worker,
+    resume,
+    worker_counts,
+)
 
 __all__ = [
     "Answer",
@@ -54,12 +78,15 @@ __all__ = [
     "Draft",
     "Ending",
     "EventView",
+    "Expired",
     "IntakeClaim",
     "JobClaim",
     "JobFilter",
     "JobView",
+    "Keep",
     "Key",
     "KeyReused",
+    "KeyView",
     "NewArtifact",
     "NewDataset",
     "NewModel",
@@ -67,11 +94,14 @@ __all__ = [
     "Page",
     "Principal",
     "Problem",
+    "QueueLine",
     "StoreError",
     "Swept",
     "Tenant",
     "UploadKind",
     "UploadView",
+    "WorkerReport",
+    "WorkerView",
     "acquire_lease",
     "add_key",
     "cancel_job",
@@ -83,9 +113,14 @@ __all__ = [
     "create_upload",
     "delete_job",
     "delete_upload",
+    "drain",
     "drop_blob_row",
+    "end_cancelled",
+    "expire",
     "fail",
     "find_blob",
+    "forget_dead_workers",
+    "forget_worker",
     "generate_key",
     "get_artifact",
     "get_job",
@@ -100,18 +135,27 @@ __all__ = [
     "job_version",
     "key_is_wellformed",
     "list_artifacts",
+    "list_drains",
     "list_events",
     "list_jobs",
+    "list_keys",
     "list_uploads",
+    "list_workers",
     "log",
+    "look",
     "progress",
     "publish",
+    "queue_lines",
     "release",
     "release_lease",
+    "report_worker",
+    "requeue_job",
+    "resume",
     "revoke_key",
     "submit",
     "sweep",
     "touch_blob",
     "verify_key",
     "waiting",
+    "worker_counts",
 ]

@@ -73,7 +73,11 @@ def _referenced() -> ColumnElement[bool]:
         for record in (Model, Dataset)
         for column in (record.blob, record.canonical)
     ]
-    refers.append(exists().where(Artifact.tenant_id == Blob.tenant_id, Artifact.digest == Blob.digest))
+    refers.append(
+        exists().where(
+            Artifact.tenant_id == Blob.tenant_id, Artifact.digest == Blob.digest, Artifact.expired_at.is_(None)
+        )
+    )
     refers.append(
         exists().where(
             Checkpoint.tenant_id == Blob.tenant_id,

@@ -6,15 +6,18 @@ away therefore writes nothing, however late it wakes up. Times are the database'
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, case, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from jobs.database import Database
-from jobs.records import HELD, Attempt, Checkpoint, Dataset, Event, Job, Model
+from jobs.records import HELD, Attempt, Checkpoint, Dataset, Drain, Event, Job, Model
+
+CANCEL_WITHIN_S = 9.0  # a worker that has not ended a cancelled job by then is taken for dead; with the sweep: 11 s
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,18 @@ class JobClaim:
     checkpoint: CheckpointRef | None
     run_seconds_left: float | None
     lease_until: datetime
+    trace: str | None = None
+    request_id: str | None = None
+    waited_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Beat:
-    """Answer to a heartbeat: is the claim still ours, and does the user want the job cancelled."""
+    """Answer to a heartbeat: is the claim still ours, is the job to be cancelled, is the worker to give it back."""
 
     held: bool
     cancel: bool = False
+    drain: bool = False
 
 
 Ending = Literal["published", "failed", "requeued", "cancelled", "lost"]
@@ -94,18 +101,7 @@ def claim_job(database: Database, job_class: str, worker: str, lease_s: float) -
     """
     with database.write() as session:
         now = database.now(session)
-        job = session.scalars(
-            select(Job)
-            .where(
-                Job.status == "queued",
-                Job.job_class == job_class,
-                or_(Job.not_before.is_(None), Job.not_before <= now),
-                or_(Job.attempt > 0, Job.queue_deadline_at.is_(None), Job.queue_deadline_at > now),
-            )
-            .order_by(Job.priority.desc(), Job.created_at, Job.id)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        ).one_or_none()
+        job = None if drained(session, worker) else _best(session, job_class, now)
         if job is None:
             return None
         used = _seconds_run(session, job)
@@ -117,6 +113,7 @@ def claim_job(database: Database, job_class: str, worker: str, lease_s: float) -
         session.add(Attempt(tenant_id=job.tenant_id, job_id=job.id, number=job.attempt, worker=worker, started_at=now))
         add_event(session, job, now, "state", {"status": "running", "attempt": job.attempt})
         left = None if job.run_deadline_s is None else max(0.0, job.run_deadline_s - used)
+        ready_at = max(job.queued_at or job.created_at, job.not_before or job.created_at)
         return JobClaim(
             tenant_id=job.tenant_id,
             job_id=job.id,
@@ -130,17 +127,34 @@ def claim_job(database: Database, job_class: str, worker: str, lease_s: float) -
             checkpoint=_last_checkpoint(session, job),
             run_seconds_left=left,
             lease_until=job.lease_until,
+            trace=job.trace,
+            request_id=job.request_id,
+            waited_s=max(0.0, (now - ready_at).total_seconds()),
         )
 
 
 def heartbeat(database: Database, claim: JobClaim, lease_s: float) -> Beat:
-    """Prolong the lease; says whether the claim is still held and whether the job is to be cancelled."""
+    """Prolong the lease (not of a job that is to be cancelled: see ``CANCEL_WITHIN_S``); says what to do."""
     with database.write() as session:
         until = database.now(session) + timedelta(seconds=lease_s)
+        kept = case((Job.status == "running", until), else_=Job.lease_until)
         status = session.execute(
-            update(Job).where(*held_by(claim)).values(lease_until=until).returning(Job.status)
+            update(Job).where(*held_by(claim)).values(lease_until=kept).returning(Job.status)
         ).scalar_one_or_none()
-    return Beat(held=status is not None, cancel=status == "cancelling")
+        return Beat(status is not None, status == "cancelling", drained(session, claim.worker))
+
+
+def look(database: Database, claim: JobClaim) -> Beat:
+    """What a heartbeat answers, without prolonging: a read, so that it can be asked every second or two."""
+    with database.read() as session:
+        status = session.execute(select(Job.status).where(*held_by(claim))).scalar_one_or_none()
+        return Beat(status is not None, status == "cancelling", drained(session, claim.worker))
+
+
+def drained(session: Session, worker: str) -> bool:
+    """Was this worker, its host or every worker told to claim nothing and to give back what it runs."""
+    host = worker.partition("@")[2].partition(":")[0]
+    return bool(session.execute(select(exists().where(Drain.scope.in_(("*", host, worker))))).scalar())
 
 
 def progress(
@@ -151,9 +165,13 @@ def progress(
     total: int,
     message: str = "",
     metrics: dict[str, float] | None = None,
+    place: Mapping[str, Any] | None = None,
 ) -> bool:
-    """Record how far the job is, as the job's ``progress`` and as an event; False: the claim is lost."""
-    data = {"stage": stage, "done": done, "total": total, "message": message, "metrics": metrics or {}}
+    """Record how far the job is, as the job's ``progress`` and as an event; False: the claim is lost.
+
+    ``place`` says which of the job's steps that is and how long the stage will take (``worker.progress``).
+    """
+    data = {"stage": stage, "done": done, "total": total, "message": message, "metrics": metrics or {}, **(place or {})}
     with database.write() as session:
         return _guarded_event(session, claim, database.now(session), "progress", data, {"progress": data})
 
@@ -226,6 +244,31 @@ def _guarded_event(
         return False
     session.add(Event(tenant_id=claim.tenant_id, job_id=claim.job_id, seq=seq, kind=kind, data=data, created_at=now))
     return True
+
+
+def _best(session: Session, job_class: str, now: datetime) -> Job | None:
+    """The oldest eligible job of the highest priority that has one, locked.
+
+    One priority after the other: within one, the index is in the order of the answer, so that a hundred thousand
+    waiting rows are neither read nor sorted.
+    """
+    eligible = (
+        Job.status == "queued",
+        Job.job_class == job_class,
+        or_(Job.not_before.is_(None), Job.not_before <= now),
+        or_(Job.attempt > 0, Job.queue_deadline_at.is_(None), Job.queue_deadline_at > now),
+    )
+    below: ColumnElement[bool] | None = None
+    while True:
+        of_class = select(func.max(Job.priority)).where(Job.status == "queued", Job.job_class == job_class)
+        priority = session.execute(of_class if below is None else of_class.where(below)).scalar_one_or_none()
+        if priority is None:
+            return None
+        query = select(Job).where(*eligible, Job.priority == priority).order_by(Job.created_at, Job.id).limit(1)
+        job = session.scalars(query.with_for_update(skip_locked=True)).one_or_none()
+        if job is not None:
+            return job
+        below = Job.priority < priority
 
 
 def _canonical(session: Session, record: type[Model] | type[Dataset], tenant_id: str, identity: str) -> str:

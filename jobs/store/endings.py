@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,6 +13,8 @@ from jobs.database import Database
 from jobs.records import Artifact, Attempt, Job
 from jobs.store.blob_rows import touch
 from jobs.store.claims import Ending, JobClaim, NewArtifact, Problem, add_event, held_by
+
+LONGEST_PAUSE_S = 300.0
 
 
 def publish(database: Database, claim: JobClaim, artifacts: Sequence[NewArtifact], verdict: str) -> Ending:
@@ -56,7 +58,9 @@ def publish(database: Database, claim: JobClaim, artifacts: Sequence[NewArtifact
         return "published"
 
 
-def fail(database: Database, claim: JobClaim, problem: Problem, *, retry_up_to: int = 0) -> Ending:
+def fail(
+    database: Database, claim: JobClaim, problem: Problem, *, retry_up_to: int = 0, pause_s: float = 0.0
+) -> Ending:
     """End the attempt with a problem.
 
     Args:
@@ -65,6 +69,8 @@ def fail(database: Database, claim: JobClaim, problem: Problem, *, retry_up_to: 
         problem: shown in the attempt, and in the job where it ends here.
         retry_up_to: 0: deterministic, the job fails. n: a crash; the job is queued again while fewer than n
             attempts have crashed, then it fails with this problem.
+        pause_s: the second attempt is not claimed before so many seconds have passed, the third not before twice as
+            many, and so on; nothing that lacks memory or disk gets it by being tried at once again.
 
     Returns:
         ``failed``, ``requeued``, ``cancelled`` (the user's cancel wins) or ``lost``.
@@ -81,7 +87,8 @@ def fail(database: Database, claim: JobClaim, problem: Problem, *, retry_up_to: 
         if retry_up_to:
             job.crashes += 1
             if job.crashes < retry_up_to:
-                requeue(session, job, now)
+                pause = timedelta(seconds=min(LONGEST_PAUSE_S, pause_s * 2 ** (job.crashes - 1)))
+                requeue(session, job, now, not_before=now + pause if pause_s else None)
                 return "requeued"
         finish(session, job, now, "failed", problem)
         return "failed"
@@ -128,11 +135,13 @@ def finish(session: Session, job: Job, now: datetime, status: str, problem: Prob
     add_event(session, job, now, "state", {"status": status, "verdict": job.verdict, "problem": job.problem})
 
 
-def requeue(session: Session, job: Job, now: datetime) -> None:
+def requeue(session: Session, job: Job, now: datetime, not_before: datetime | None = None) -> None:
     """Put a locked job back into the queue; its attempt number stays, so the old token is worth nothing."""
     job.status = "queued"
     job.lease_until = None
     job.worker = None
+    job.queued_at = now
+    job.not_before = not_before
     add_event(session, job, now, "state", {"status": "queued", "attempt": job.attempt})
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy.orm import Session
 
-from jobs.records import TERMINAL, Artifact, Attempt, Checkpoint, Event, Job
-from jobs.store.claims import Problem, add_event
+from jobs.records import TERMINAL, Artifact, Attempt, Checkpoint, Event, Job, JobLabel
+from jobs.store.claims import CANCEL_WITHIN_S, Problem, add_event
 from jobs.store.endings import finish
 from jobs.store.errors import Conflict, NotFound
 from jobs.store.scope import Page, Scoped, Tenant, newest_first
@@ -22,6 +25,7 @@ class JobFilter:
     label: str | None = None
     model_id: str | None = None
     dataset_id: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def get_job(tenant: Tenant, job_id: str) -> JobView:
@@ -53,6 +57,9 @@ def list_jobs(tenant: Tenant, page: Page, only: JobFilter) -> list[JobView]:
     ):
         if value is not None:
             conditions.append(column == value)
+    for name, value in only.labels.items():
+        mine = (JobLabel.tenant_id == tenant.id, JobLabel.name == name, JobLabel.value == value)
+        conditions.append(Job.id.in_(select(JobLabel.job_id).where(*mine)))
     with tenant.read() as scoped:
         query = newest_first(scoped.select(Job).where(*conditions), Job, page)
         return [job_view(row) for row in scoped.session.scalars(query)]
@@ -60,6 +67,9 @@ def list_jobs(tenant: Tenant, page: Page, only: JobFilter) -> list[JobView]:
 
 def cancel_job(tenant: Tenant, job_id: str) -> JobView:
     """Ask for the end of a job: a queued one is cancelled at once, a running one becomes ``cancelling``.
+
+    The lease of a running one is cut to ``CANCEL_WITHIN_S`` and no longer prolonged: a worker that is dead or cut off
+    cannot hold the end back, since nothing that it writes later counts.
 
     Raises:
         NotFound: the tenant has no such job.
@@ -71,6 +81,8 @@ def cancel_job(tenant: Tenant, job_id: str) -> JobView:
             finish(scoped.session, job, scoped.now, "cancelled", Problem("cancelled", "cancelled on request"))
         elif job.status == "running":
             job.status = "cancelling"
+            within = scoped.now + timedelta(seconds=CANCEL_WITHIN_S)
+            job.lease_until = within if job.lease_until is None else min(job.lease_until, within)
             add_event(scoped.session, job, scoped.now, "state", {"status": "cancelling", "attempt": job.attempt})
         elif job.status not in ("cancelling", "cancelled"):
             raise Conflict("job_terminal", f"job {job_id} has ended as {job.status!r} and cannot be cancelled")
@@ -89,9 +101,14 @@ def delete_job(tenant: Tenant, job_id: str) -> None:
         job = _find(scoped, job_id, lock=True)
         if job.status not in TERMINAL:
             raise Conflict("job_not_terminal", f"job {job_id} is {job.status}; cancel it and wait for its end first")
-        for record in (Event, Artifact, Attempt, Checkpoint):
-            scoped.session.execute(delete(record).where(record.tenant_id == tenant.id, record.job_id == job_id))
-        scoped.session.delete(job)
+        forget_job(scoped.session, job)
+
+
+def forget_job(session: Session, job: Job) -> None:
+    """Delete a locked, ended job and all that hangs on it."""
+    for record in (Event, Artifact, Attempt, Checkpoint, JobLabel):
+        session.execute(delete(record).where(record.tenant_id == job.tenant_id, record.job_id == job.id))
+    session.delete(job)
 
 
 def list_events(tenant: Tenant, job_id: str, after: int, limit: int, kind: str | None = None) -> list[EventView]:

@@ -30,6 +30,25 @@ class Principal:
 
     tenant_id: str
     key_id: str
+    scopes: str | None = None
+
+    @property
+    def admin(self) -> bool:
+        """May it operate the service: keys made before there were scopes, and those made for it."""
+        return self.scopes is None or "admin" in self.scopes.split()
+
+
+@dataclass(frozen=True)
+class KeyView:
+    """A key as it is listed: everything but what it opens."""
+
+    id: str
+    tenant_id: str
+    name: str
+    scopes: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
 
 
 def generate_key() -> str:
@@ -56,7 +75,7 @@ def key_is_wellformed(key: str) -> bool:
     return secrets.compare_digest(_checksum(body).encode(), checksum.encode())
 
 
-def add_key(tenant: Tenant, key: str, name: str, expires_at: datetime | None = None) -> str:
+def add_key(tenant: Tenant, key: str, name: str, expires_at: datetime | None = None, scopes: str | None = None) -> str:
     """Keep the hash of a key; the same key twice is one row. Returns the key's id.
 
     Raises:
@@ -78,6 +97,7 @@ def add_key(tenant: Tenant, key: str, name: str, expires_at: datetime | None = N
                 name=name,
                 created_at=scoped.now,
                 expires_at=expires_at,
+                scopes=scopes,
             )
         )
         return identity
@@ -94,7 +114,17 @@ def verify_key(database: Database, key: str) -> Principal | None:
         now = database.now(session)
         live = (Key.revoked_at.is_(None), or_(Key.expires_at.is_(None), Key.expires_at > now))
         row = session.scalars(select(Key).where(Key.sha256 == _hash(key), *live)).one_or_none()
-        return None if row is None else Principal(row.tenant_id, row.id)
+        return None if row is None else Principal(row.tenant_id, row.id, row.scopes)
+
+
+def list_keys(database: Database) -> list[KeyView]:
+    """All keys of all tenants, oldest first."""
+    with database.read() as session:
+        rows = session.scalars(select(Key).order_by(Key.created_at, Key.id))
+        return [
+            KeyView(row.id, row.tenant_id, row.name, row.scopes, row.created_at, row.expires_at, row.revoked_at)
+            for row in rows
+        ]
 
 
 def revoke_key(tenant: Tenant, key_id: str) -> bool:

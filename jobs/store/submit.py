@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select
 
-from jobs.records import Dataset, Event, Job, Model
+from jobs.records import Dataset, Event, Job, JobLabel, Model
 from jobs.store.blob_rows import touch
 from jobs.store.errors import Conflict, NotFound
 from jobs.store.idempotency import Answer, Key, place
@@ -35,8 +35,11 @@ class Draft:
     job_class: str = "compute"
     priority: int = 0
     label: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     queue_deadline_s: float | None = None
     run_deadline_s: float | None = None
+    trace: str | None = None
+    request_id: str | None = None
 
 
 def job_inputs(tenant: Tenant, model_id: str, dataset_id: str) -> tuple[UploadView, UploadView]:
@@ -81,12 +84,16 @@ def submit(tenant: Tenant, draft: Draft, key: Key | None, render: Callable[[JobV
         connection.execute(_INSERT_JOB, _new_row(scoped, identity, draft))
         event = {"tenant_id": scoped.tenant_id, "job_id": identity, "seq": 1, "kind": "state"}
         connection.execute(_INSERT_EVENT, event | {"data": _QUEUED, "created_at": scoped.now})
+        if draft.labels:
+            mine = {"tenant_id": scoped.tenant_id, "job_id": identity}
+            connection.execute(_INSERT_LABEL, [mine | {"name": n, "value": v} for n, v in draft.labels.items()])
     return answer
 
 
 _JOBS, _MODELS, _DATASETS = Job.__table__, Model.__table__, Dataset.__table__
 _INSERT_JOB = insert(_JOBS)  # type: ignore[arg-type]
 _INSERT_EVENT = insert(Event.__table__)  # type: ignore[arg-type]
+_INSERT_LABEL = insert(JobLabel.__table__)  # type: ignore[arg-type]
 _QUEUED = {"status": "queued", "attempt": 0}
 # Locked, so that on PostgreSQL a deletion cannot slip in between this check and the commit.
 _INPUTS = tuple(
@@ -127,6 +134,10 @@ def _new_row(scoped: Scoped, identity: str, draft: Draft) -> dict[str, Any]:
         "request": draft.request,
         "spec": draft.spec,
         "label": draft.label,
+        "labels": dict(draft.labels) or None,
+        "queued_at": scoped.now,
+        "trace": draft.trace,
+        "request_id": draft.request_id,
         "engine_version": draft.engine_version,
         "attempt": 0,
         "crashes": 0,
@@ -140,6 +151,7 @@ def _new_row(scoped: Scoped, identity: str, draft: Draft) -> dict[str, Any]:
 
 
 def _new_view(identity: str, draft: Draft, now: datetime) -> JobView:
+    wait = draft.queue_deadline_s
     return JobView(
         id=identity,
         status="queued",
@@ -149,6 +161,11 @@ def _new_view(identity: str, draft: Draft, now: datetime) -> JobView:
         request=draft.request,
         spec=draft.spec,
         label=draft.label,
+        labels=dict(draft.labels),
+        priority=draft.priority,
+        job_class=draft.job_class,
+        queue_deadline_at=None if wait is None else now + timedelta(seconds=wait),
+        run_deadline_s=draft.run_deadline_s,
         engine_version=draft.engine_version,
         progress=None,
         problem=None,

@@ -83,10 +83,32 @@ def sweep(
     return swept
 
 
-def waiting(database: Database) -> dict[str, int]:
-    """Rows that wait to be claimed, per class (``intake`` among them); classes with none are left out."""
+def end_cancelled(database: Database) -> list[str]:
+    """End cancelled jobs whose worker has not confirmed it in time; returns their ids.
+
+    Every worker asks this every two seconds (a read, nearly always), so that a cancel does not wait for the sweep.
+    """
     with database.read() as session:
-        queued = select(Job.job_class, func.count()).where(Job.status == "queued").group_by(Job.job_class)
+        now = database.now(session)
+        overdue = select(Job).where(Job.status == "cancelling", Job.lease_until < now)
+        if session.execute(overdue.with_only_columns(Job.id).limit(1)).first() is None:
+            return []
+    ended = []
+    with database.write() as session:
+        for job in session.scalars(overdue.with_for_update(skip_locked=True)).all():
+            problem = Problem("worker_lost", f"worker {job.worker} did not confirm the end in time")
+            end_attempt(session, job, job.attempt, now, "lost", problem)
+            finish(session, job, now, "cancelled", Problem("cancelled", "cancelled on request"))
+            ended.append(job.id)
+    return ended
+
+
+def waiting(database: Database) -> dict[str, int]:
+    """Rows that could be claimed now, per class (``intake`` among them); classes with none are left out."""
+    with database.read() as session:
+        now = database.now(session)
+        ready = (Job.status == "queued", or_(Job.not_before.is_(None), Job.not_before <= now))
+        queued = select(Job.job_class, func.count()).where(*ready).group_by(Job.job_class)
         counts: dict[str, int] = {row[0]: row[1] for row in session.execute(queued)}
         uploads = 0
         for record in (Model, Dataset):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -45,6 +45,12 @@ class JobView:
     started_at: datetime | None
     finished_at: datetime | None
     attempts: tuple[AttemptView, ...] = ()
+    labels: dict[str, str] = field(default_factory=dict)
+    priority: int = 0
+    job_class: str = "compute"
+    not_before: datetime | None = None
+    queue_deadline_at: datetime | None = None
+    run_deadline_s: float | None = None
 
     @property
     def terminal(self) -> bool:
@@ -82,6 +88,7 @@ class ArtifactView:
     size: int
     digest: str
     media_type: str
+    expired_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +129,12 @@ def job_view(row: Job, attempts: list[Attempt] | None = None) -> JobView:
         started_at=row.started_at,
         finished_at=row.finished_at,
         attempts=tuple(_attempt_view(attempt) for attempt in attempts or []),
+        labels=row.labels or {},
+        priority=row.priority,
+        job_class=row.job_class,
+        not_before=row.not_before if row.status == "queued" else None,
+        queue_deadline_at=row.queue_deadline_at,
+        run_deadline_s=row.run_deadline_s,
     )
 
 
@@ -152,7 +165,7 @@ def upload_view(row: Model | Dataset) -> UploadView:
 
 def artifact_view(row: Artifact) -> ArtifactView:
     """The artifact's row as a value."""
-    return ArtifactView(row.id, row.job_id, row.role, row.path, row.size, row.digest, row.media_type)
+    return ArtifactView(row.id, row.job_id, row.role, row.path, row.size, row.digest, row.media_type, row.expired_at)
 
 
 def event_view(row: Event) -> EventView:

@@ -48,6 +48,8 @@ def test_upgrade_by_several_processes_at_once(database_url: str) -> None:
 def test_a_newer_schema_is_refused(database: Database) -> None:
     with database.write() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        session.execute(text("UPDATE schema_info SET value = '9999'"))
+    assert not database.fits()
     with pytest.raises(RuntimeError, match="schema 9999"):
         upgrade(database.engine)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -35,6 +37,8 @@ def test_rings_name_class_and_job() -> None:
     sent = []
 
     class App:
+        pool = SimpleNamespace(acquire=lambda **_: nullcontext(SimpleNamespace(default_channel=None)))
+
         def send_task(self, name: str, **options: object) -> None:
             sent.append((name, options["args"], options["queue"]))
 
@@ -60,3 +64,24 @@ def test_celery_is_a_doorbell_only() -> None:
 def test_settings_refuse_a_lease_shorter_than_two_beats() -> None:
     with pytest.raises(ValidationError, match="at least twice"):
         Settings(lease_s=10, heartbeat_s=8)
+
+
+def test_no_more_rings_wait_than_workers_could_hear() -> None:
+    in_redis: list[str] = []
+    client = SimpleNamespace(llen=lambda queue: len(in_redis))
+
+    class App:
+        pool = SimpleNamespace(
+            acquire=lambda **_: nullcontext(SimpleNamespace(default_channel=SimpleNamespace(client=client)))
+        )
+
+        def send_task(self, name: str, **options: object) -> None:
+            in_redis.append(name)
+
+    bell = Doorbell("redis://nowhere", App(), most_rings=lambda job_class: 3)  # type: ignore[arg-type]
+    for _ in range(50):
+        bell.ring("compute")
+        time.sleep(0.001)
+    bell.close()
+    assert len(in_redis) <= 3
+    assert bell.state().rung == len(in_redis)

@@ -38,6 +38,8 @@ QUICK: dict[str, Any] = {
     "sweep_s": 0.3,
     "look_s": 0.2,
     "stop_grace_s": 1.0,
+    "retry_pause_s": 0.0,
+    "cancel_look_s": 0.1,
     "progress_s": 0.05,
     "child_engine": FAKE,
     "child_path": str(HERE),

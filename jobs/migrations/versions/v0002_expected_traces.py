@@ -10,6 +10,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+OLDEST_CODE = "0001"
+
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("expected_traces", sa.String(length=71), nullable=True))

@@ -10,6 +10,8 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
+OLDEST_CODE = "0001"
+
 
 def upgrade() -> None:
     op.add_column("datasets", sa.Column("transform", sa.JSON(none_as_null=True), nullable=True))
