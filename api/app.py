@@ -38,6 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
         finally:
             service.stopping = True
+            await service.hub.close()
             await run_in_threadpool(_close, service)
 
     app = FastAPI(

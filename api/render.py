@@ -7,6 +7,8 @@ from typing import Any
 from api.exchange import instant
 from jobs.store import ArtifactView, EventView, JobView, UploadView
 
+_PARTS = ("events", "logs", "report", "artifacts")
+
 
 def upload(view: UploadView) -> dict[str, Any]:
     """A model or dataset."""
@@ -60,16 +62,7 @@ def job(view: JobView) -> dict[str, Any]:
         "created_at": instant(view.created_at),
         "started_at": instant(view.started_at),
         "finished_at": instant(view.finished_at),
-        "links": {
-            name: f"/v1/jobs/{view.id}{path}"
-            for name, path in (
-                ("self", ""),
-                ("events", "/events"),
-                ("logs", "/logs"),
-                ("report", "/report"),
-                ("artifacts", "/artifacts"),
-            )
-        },
+        "links": {"self": f"/v1/jobs/{view.id}"} | {name: f"/v1/jobs/{view.id}/{name}" for name in _PARTS},
     }
 
 

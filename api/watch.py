@@ -99,10 +99,18 @@ class Hub:
             if not watched.watchers and self._watched.get(key) is watched:
                 del self._watched[key]
 
+    async def close(self) -> None:
+        """Let the reader come to its end: a query that is cut off would keep its connection."""
+        self._watched.clear()
+        if self._reader is not None:
+            await self._reader
+
     async def _read(self) -> None:
         while self._watched:
             await asyncio.sleep(_QUICK_S if time.monotonic() < self._busy_until else _CALM_S)
             keys = list(self._watched)
+            if not keys:
+                return
             try:
                 found = await run_in_threadpool(self._look, keys)
             except SQLAlchemyError as error:

@@ -84,7 +84,12 @@ def _die(orders: dict[str, Any], out: Path) -> None:
 def _network(orders: dict[str, Any], out: Path) -> None:
     names = [line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]]
     secrets = sorted(name for name in os.environ if name.startswith("SPIKEBIT"))
-    raise EngineError("seen", json.dumps({"interfaces": names, "environment": secrets, "cwd": os.getcwd()}))
+    raise EngineError(
+        "seen",
+        json.dumps(
+            {"interfaces": names, "environment": secrets, "cwd": os.getcwd(), "trace": os.environ.get("TRACEPARENT")}
+        ),
+    )
 
 
 def _chatter(orders: dict[str, Any], out: Path) -> None:

@@ -5,6 +5,8 @@ It only adds: new columns may be empty, so code that knows 0001 alone goes on wo
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -16,7 +18,7 @@ branch_labels = None
 depends_on = None
 
 OLDEST_CODE = "0001"
-COLUMNS: tuple[tuple[str, str, sa.types.TypeEngine[object] | UtcDateTime], ...] = (
+COLUMNS: tuple[tuple[str, str, Any], ...] = (
     ("keys", "scopes", sa.String(length=64)),
     ("jobs", "labels", sa.JSON(none_as_null=True)),
     ("jobs", "queued_at", UtcDateTime()),
