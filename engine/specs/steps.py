@@ -84,7 +84,18 @@ class FinetuneStep(Spec):
     learning_rate: float | None = Field(default=None, gt=0, description="None: by kind and size of network")
     distillation: float = Field(default=0.9, ge=0, le=1, description="Share of KL to the float network's counts")
     logit_scale: float | None = Field(default=None, gt=0, description="None: chosen on the training split")
-    surrogate: Surrogate = Surrogate()
+    start: Literal["second_order", "mse"] = Field(
+        default="second_order",
+        description="Weights at the start: rounded so that membranes change least, or left as they are; scales are "
+        "MSE-optimal at first in both",
+    )
+    start_samples: int = Field(default=256, ge=1, description="Training samples, drawn by the seed, that it looks at")
+    surrogate: Surrogate = Surrogate(slope=12.0)
+    scale_rate: float = Field(
+        default=0.1,
+        ge=0,
+        description="Learning rate of scales over that of weights: their steps round a whole row anew",
+    )
     reset_gradient: Literal["through", "detached"] = "through"
     weight_average: float = Field(
         default=0.98, ge=0, lt=1, description="Decay per optimiser step of the averaged weights; 0: none"

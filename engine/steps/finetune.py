@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from engine.data.batches import Dataset
 from engine.errors import InvalidDataset, InvalidSpec, NotRepresentable
 from engine.network.measure import measure
 from engine.network.prepare import prepare
-from engine.program.quantized import start_training, with_parameters
+from engine.program.quantized import Parameters, QuantizedForm, start_training, with_parameters
 from engine.report.statistics import accuracy_of
+from engine.specs.plan import Plan
 from engine.specs.report import Epoch, FinetuneSection
 from engine.specs.steps import FinetuneStep
 from engine.steps.checkpoint import save_checkpoint
@@ -24,6 +26,7 @@ from engine.training.loop import Trainable, Trained, TrainingData, TrainingState
 from engine.training.loss import choose_logit_scale
 from engine.training.rates import default_rate
 from engine.training.samples import samples_on
+from engine.training.second_order_start import second_order_start
 
 
 def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
@@ -39,8 +42,8 @@ def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
         raise InvalidSpec("invalid_step", "finetune needs an earlier step 'allocate'", "/steps")
     device = context.device
     data, scale = _training_data(spec, work, device)
-    rate = spec.learning_rate or default_rate(work.network)
-    form, start = start_training(work.network, work.plan, input_range(work.data), device)
+    rate = spec.learning_rate or default_rate(work.network, spec.start)
+    form, start = _start(spec, work, work.plan, context)
     saved = dict(context.saved or {}) if context.saved_step == work.index else {}
     done: dict[str, Any] = {}
 
@@ -95,6 +98,16 @@ def input_range(data: Dataset) -> tuple[int, int]:
         )
     low, high = (data.test if data.train is None else data.train).value_range()
     return min(0, int(low)), max(1, int(high))
+
+
+def _start(spec: FinetuneStep, work: Work, plan: Plan, context: Context) -> tuple[QuantizedForm, Parameters]:
+    """The form under the plan and where its training starts."""
+    form, parameters = start_training(work.network, plan, input_range(work.data), context.device)
+    train_split = work.data.train
+    if spec.start == "mse" or train_split is None:
+        return form, parameters
+    rows = np.random.default_rng(context.job.seed).permutation(len(train_split))[: spec.start_samples]
+    return form, second_order_start(form, parameters, train_split.x[np.sort(rows)])
 
 
 def _training_data(spec: FinetuneStep, work: Work, device: torch.device) -> tuple[TrainingData, float]:

@@ -106,7 +106,7 @@ def train(
     """
     state = resume if resume is not None else _first_state(network, start, data, spec, logit_scale)
     leaves = {name: value.clone().requires_grad_() for name, value in state.parameters.items()}
-    optimizer = torch.optim.Adam(leaves.values(), lr=peak_rate, betas=BETAS)
+    optimizer = torch.optim.Adam(_groups(leaves, spec.scale_rate), lr=peak_rate, betas=BETAS)
     if state.optimizer:
         optimizer.load_state_dict(state.optimizer)
     while (stopped := _stopped(state, spec)) is None:
@@ -148,6 +148,14 @@ def validate(
         loss = finetune_loss(counts, data.y_val, None, logit_scale, 0.0)
         accuracy = (counts.argmax(1) == data.y_val).double().mean()
     return float(accuracy), float(loss)
+
+
+def _groups(leaves: Parameters, scale_rate: float) -> list[dict[str, Any]]:
+    """Parameters by learning rate: Adam makes the LSQ paper's gradient scale void, so the rate takes its place."""
+    scales = [leaf for name, leaf in leaves.items() if name.startswith("log2_scale:")]
+    rest = [leaf for name, leaf in leaves.items() if not name.startswith("log2_scale:")]
+    groups: list[dict[str, Any]] = [{"params": rest, "factor": 1.0}]
+    return [*groups, {"params": scales, "factor": scale_rate}] if scales else groups
 
 
 def _stopped(state: TrainingState, spec: FinetuneStep) -> Literal["schedule", "patience", "time"] | None:
@@ -204,7 +212,7 @@ def _one_epoch(
         step = state.epoch * len(batches) + index
         rate = learning_rate(step, spec.epochs * len(batches), max(1, round(WARMUP_EPOCHS * len(batches))), peak_rate)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         x = _jitter(data.x[rows], spec.input_jitter_steps, generator)
         trace = run(
             network.prepare(leaves), x.transpose(0, 1), surrogate=spec.surrogate, reset_gradient=spec.reset_gradient

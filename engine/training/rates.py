@@ -1,17 +1,22 @@
-"""Learning rates by kind and size of network (docs/adr/0007-plans-before-fine-tuning.md)."""
+"""Learning rates by where the training starts, and kind and size of network (docs/adr/0008-start-by-membranes.md)."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from engine.network.model import Network
 
+CLOSE = 5e-4  # the start does nearly what the float network does already
 SMALL = 2e-3
 LARGE_OR_CONVOLUTIONAL = 1e-3
 LARGE = 50_000  # weights
 
 
-def default_rate(network: Network) -> float:
-    """Peak learning rate: small 2e-3, convolutional or more than 50,000 weights 1e-3."""
+def default_rate(network: Network, start: Literal["second_order", "mse"]) -> float:
+    """Peak learning rate: 5e-4 after a second-order start; else small 2e-3, convolutional or over 50,000 weights 1e-3."""
+    if start == "second_order":
+        return CLOSE
     weights = sum(c.weight.size for c in network.weighted if c.weight is not None)
-    if weights > LARGE or any(c.kind == "conv2d" for c in network.connections):
+    if weights > LARGE or any(c.kind in ("conv1d", "conv2d") for c in network.connections):
         return LARGE_OR_CONVOLUTIONAL
     return SMALL
