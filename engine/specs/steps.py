@@ -94,7 +94,7 @@ class FinetuneStep(Spec):
     scale_rate: float = Field(
         default=0.1,
         ge=0,
-        description="Learning rate of scales over that of weights: their steps round a whole row anew",
+        description="Rate of scales over that of weights: one step rounds a whole row anew",
     )
     reset_gradient: Literal["through", "detached"] = "through"
     weight_average: float = Field(

@@ -13,7 +13,7 @@ LARGE = 50_000  # weights
 
 
 def default_rate(network: Network, start: Literal["second_order", "mse"]) -> float:
-    """Peak learning rate: 5e-4 after a second-order start; else small 2e-3, convolutional or over 50,000 weights 1e-3."""
+    """Peak rate: 5e-4 after a second-order start; else small 2e-3, convolutional or over 50,000 weights 1e-3."""
     if start == "second_order":
         return CLOSE
     weights = sum(c.weight.size for c in network.weighted if c.weight is not None)
