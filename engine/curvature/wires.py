@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv1d_input, conv2d_input
 
-from engine.network.model import Connection, Flatten, Map
+from engine.network.model import Connection, Flatten, Map, Scale
 from engine.network.simulate import Synapse, apply_map, late
 
 
@@ -164,6 +164,8 @@ def _transpose(step: Map, value: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Transpose of a weightless map that takes ``[row, *shape]``."""
     if isinstance(step, Flatten):
         return value.reshape(-1, *shape)
+    if isinstance(step, Scale):
+        return value * torch.as_tensor(step.factor, dtype=value.dtype, device=value.device)
     (kh, kw), (ph, pw), (sh, sw) = step.kernel, step.padding, step.stride
     rows, cols = value.shape[-2:]
     height, width = shape[-2] + 2 * ph, shape[-1] + 2 * pw

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.curvature.objective import Objective
 from engine.curvature.output_losses import OUTPUT_LOSSES
-from engine.network.model import INPUT, Connection, Flatten, Network, NeuronLayer, SumPool
+from engine.network.model import INPUT, Connection, Flatten, Network, NeuronLayer, Scale, SumPool
 from engine.specs.dynamics import Dynamics, DynamicsRequest, resolve_dynamics
 from engine.specs.steps import Surrogate
 
@@ -68,6 +68,7 @@ CASES = (
     Case("delays_in_a_loop", form="delayed_loop"),
     Case("residue", preset="snntorch-undelayed"),
     Case("cubali", form="readout_cubali", readout="membrane_sum"),
+    Case("scaled", form="scaled"),
 )
 
 
@@ -199,6 +200,17 @@ def delayed_loop(case: Case, rng: np.random.Generator) -> Network:
     return replace(base, connections=tuple(replace(c, delay=slow.get(c.name)) for c in base.connections))
 
 
+def scaled(case: Case, rng: np.random.Generator) -> Network:
+    """Factors before one weight and after the other; a quarter of them negative."""
+    base = two_layers(case, rng)
+    first, second = base.connections
+    wires = (
+        replace(first, after=(Scale(rng.normal(1.0, 0.8, 4)),)),
+        replace(second, before=(Scale(rng.normal(1, 1, 4)),)),
+    )
+    return replace(base, connections=wires)
+
+
 def readout_cubali(case: Case, rng: np.random.Generator) -> Network:
     base = readout(case, rng)
     last = replace(base.layers[-1], kind="cubali", decay_i=rng.uniform(0.3, 0.6, 3))
@@ -219,6 +231,7 @@ FORMS = {
     "delays": delays,
     "delayed_loop": delayed_loop,
     "readout_cubali": readout_cubali,
+    "scaled": scaled,
     "uniform": lambda case, rng: alike(two_layers(case, rng)),
     "uniform_readout": lambda case, rng: alike(readout(case, rng)),
     "uniform_convolution": lambda case, rng: alike(convolution(case, rng)),

@@ -91,9 +91,9 @@ def upload_inputs(client: Client, board: Board, inputs: Inputs, deadline: float 
             on_bytes=board.uploading(inputs.data.name),
         )
     fields: dict[str, Any] = {"model": model.id, "dataset": dataset.id}
-    for name, file in (("expected_counts", inputs.expect_counts), ("expected_traces", inputs.expect_traces)):
-        if file is not None:
-            fields[name] = client.upload(file, board.uploading(file.name))
+    for name, expected in (("expected_counts", inputs.expect_counts), ("expected_traces", inputs.expect_traces)):
+        if expected is not None:
+            fields[name] = client.upload(expected, board.uploading(expected.name))
     board.checking(inputs.model.name)
     client.wait_upload("models", model.id, deadline=deadline, file=inputs.model.name)
     board.checking(inputs.data.name)
