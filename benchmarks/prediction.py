@@ -1,7 +1,8 @@
 """``make bench NAME=prediction``: does the predicted loss increase rank and size what rounding a layer really costs.
 
-For every network of :mod:`benchmarks.networks` the ``sensitivity`` step runs as committed, on training samples, at 4, 3
-and 2 bits; each layer alone is also rounded and measured. Published are Spearman's correlation over (layer × width), at
+For every network of :mod:`benchmarks.networks` the recipe ``sensitivity`` runs as committed, on training samples, at 4,
+3 and 2 bits; each layer alone is also rounded and measured. The prediction is the quadratic form of the rounding;
+``½·trace/N·‖δW‖²`` stands beside it. Published are Spearman's correlation over (layer × width), at
 each width over the layers (networks of three layers and more), both beside ``‖δW‖²`` alone, and how often a 3-bit
 prediction is within a factor of ten. Pairs whose measured increase is below its own standard error are left out of the
 factor and counted; the correlations use all pairs.
@@ -35,9 +36,11 @@ ROWS = (
     Row(ABOVE, "", "higher", must=0.75),
     Row(WITHIN, "", "higher", must=0.80, stretch=0.95),
     Row("left_out_of_10x", "pairs", "lower"),
+    Row("median_rank_correlation_of_trace", "", "higher"),
+    Row("within_10x_of_trace", "", "higher"),
     *(Row(f"median_over_layers_at_{bits}", "", "higher") for bits in WIDTHS),
     *(Row(f"median_trivial_over_layers_at_{bits}", "", "higher") for bits in WIDTHS),
-    *(Row(f"{case.name}.{kind}", "", "higher") for case in NETWORKS for kind in ("rank", "trivial_rank")),
+    *(Row(f"{case.name}.{kind}", "", "higher") for case in NETWORKS for kind in ("rank", "trace_rank", "trivial_rank")),
 )
 
 
@@ -48,6 +51,7 @@ class Pair:
     layer: str
     bits: int
     predicted: float
+    by_trace: float
     measured: float
     error: float
     squared_distance: float
@@ -60,7 +64,11 @@ class Pair:
     @property
     def within(self) -> bool:
         """Whether the prediction is within :data:`FACTOR` of the measurement."""
-        return self.measured / FACTOR <= self.predicted <= self.measured * FACTOR
+        return self.near(self.predicted)
+
+    def near(self, value: float) -> bool:
+        """Whether a value is within :data:`FACTOR` of the measurement."""
+        return self.measured / FACTOR <= value <= self.measured * FACTOR
 
 
 def run() -> Iterator[Finding]:
@@ -75,8 +83,8 @@ def run() -> Iterator[Finding]:
     details = {case.name: detail for case, (_, detail) in zip(present, results, strict=True)}
     for case in NETWORKS:
         if case.name not in tables:
-            yield Absent(f"{case.name}.rank", ABSENT)
-            yield Absent(f"{case.name}.trivial_rank", ABSENT)
+            for kind in ("rank", "trace_rank", "trivial_rank"):
+                yield Absent(f"{case.name}.{kind}", ABSENT)
     yield from summarise(tables, details)
 
 
@@ -87,16 +95,23 @@ def summarise(tables: dict[str, list[Pair]], details: dict[str, dict[str, Any]])
         tables: network → its pairs at all widths.
         details: network → what else the result file keeps of it.
     """
+    traces: list[float] = []
     ranks = {name: correlate(pairs) for name, pairs in tables.items()}
     for name, (ours, trivial) in ranks.items():
         if ours is None or trivial is None:
-            yield Absent(f"{name}.rank", "too few or too alike pairs")
-            yield Absent(f"{name}.trivial_rank", "too few or too alike pairs")
+            for kind in ("rank", "trace_rank", "trivial_rank"):
+                yield Absent(f"{name}.{kind}", "too few or too alike pairs")
             continue
         by_width = {bits: correlate(_at(tables[name], bits)) for bits in WIDTHS}
         rows = {"pairs": [vars(pair) for pair in tables[name]], "over_layers": by_width, **details.get(name, {})}
         yield Measured(f"{name}.rank", ours, detail=rows)
         yield Measured(f"{name}.trivial_rank", trivial)
+        by_trace = rank([pair.by_trace for pair in tables[name]], tables[name])
+        if by_trace is None:
+            yield Absent(f"{name}.trace_rank", "too alike predictions")
+        else:
+            traces.append(by_trace)
+            yield Measured(f"{name}.trace_rank", by_trace)
     judged = {
         name: (ours, trivial) for name, (ours, trivial) in ranks.items() if ours is not None and trivial is not None
     }
@@ -104,6 +119,8 @@ def summarise(tables: dict[str, list[Pair]], details: dict[str, dict[str, Any]])
         return
     yield _middle(MEDIAN, [ours for ours, _ in judged.values()])
     yield _middle("median_trivial_rank_correlation", [trivial for _, trivial in judged.values()])
+    if traces:
+        yield _middle("median_rank_correlation_of_trace", traces)
     above = sum(ours > trivial for ours, trivial in judged.values())
     yield Measured(ABOVE, above / len(judged), detail={"networks": len(judged), "above": above})
     for bits in WIDTHS:
@@ -117,13 +134,14 @@ def summarise(tables: dict[str, list[Pair]], details: dict[str, dict[str, Any]])
 
 def correlate(pairs: Sequence[Pair]) -> tuple[float | None, float | None]:
     """Spearman's correlation of the prediction, and of ``‖δW‖²``, with the measured increase."""
+    return rank([p.predicted for p in pairs], pairs), rank([p.squared_distance for p in pairs], pairs)
+
+
+def rank(values: Sequence[float], pairs: Sequence[Pair]) -> float | None:
+    """Spearman's correlation of values with the measured increase of their pairs."""
     from engine.curvature.ranking import rank_correlation
 
-    measured = [pair.measured for pair in pairs]
-    return (
-        rank_correlation([pair.predicted for pair in pairs], measured),
-        rank_correlation([pair.squared_distance for pair in pairs], measured),
-    )
+    return rank_correlation(values, [pair.measured for pair in pairs])
 
 
 def _at(pairs: Sequence[Pair], bits: int) -> list[Pair]:
@@ -139,6 +157,7 @@ def _sizes(pairs: Sequence[Pair]) -> Iterator[Finding]:
     if clear:
         share = sum(pair.within for pair in clear) / len(clear)
         yield Measured(WITHIN, share, detail={"pairs": len(clear), "left_out": len(pairs) - len(clear)})
+        yield Measured("within_10x_of_trace", sum(pair.near(pair.by_trace) for pair in clear) / len(clear))
     yield Measured("left_out_of_10x", len(pairs) - len(clear), detail={"pairs": len(pairs)})
 
 
@@ -159,7 +178,7 @@ def _analyse(task: tuple[Case, str]) -> tuple[list[Pair], dict[str, Any]]:
     network = discretise(read_canonical(inputs.model), case.dynamics)
     train = load(inputs.dataset).with_validation(SEED).train
     options = {"sensitivity": {"widths": WIDTHS, "measure": "on"}}
-    (step,) = [s for s in expand_recipe("hessian-mixed", options) if isinstance(s, SensitivityStep)]
+    (step,) = [s for s in expand_recipe("sensitivity", options) if isinstance(s, SensitivityStep)]
     if train is None:
         raise RuntimeError(f"{case.name}: the frames file has no training split")
     section = analyse(network, train.x, train.y, step, seed=SEED, events=Quiet())
@@ -167,6 +186,7 @@ def _analyse(task: tuple[Case, str]) -> tuple[list[Pair], dict[str, Any]]:
         Pair(
             layer.layer,
             cell.bits,
+            float("nan") if cell.quadratic is None else cell.quadratic,
             cell.predicted,
             float("nan") if cell.measured is None else cell.measured,
             cell.measured_error or 0.0,

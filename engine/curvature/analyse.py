@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.curvature.estimator import LayerTrace, Progress, StopRule
+from engine.curvature.logit_scale import margin_scale
 from engine.curvature.objective import Objective
 from engine.curvature.output_losses import OUTPUT_LOSSES
 from engine.curvature.peak import peak_bytes
@@ -23,7 +24,6 @@ from engine.errors import InvalidSpec
 from engine.network.model import Network
 from engine.specs.report import LayerSensitivity, SensitivitySection, SlopeCheck, WidthLoss
 from engine.specs.steps import SensitivityStep, Surrogate
-from engine.training.loss import choose_logit_scale
 
 MEASURED_LAYERS = 20  # of `measure: auto`: up to here it takes seconds (QUALITY finding 4)
 SATURATED = (
@@ -129,7 +129,7 @@ def _logit_scale(spec: SensitivityStep, counts: Tensor, labels: Tensor) -> float
         raise InvalidSpec(
             "invalid_step", f"sensitivity: loss {spec.loss!r} needs a logit_scale, it is chosen for cross_entropy only"
         )
-    return choose_logit_scale(counts, labels)
+    return margin_scale(counts, labels)
 
 
 def _layers(

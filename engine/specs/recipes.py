@@ -63,7 +63,7 @@ RECIPES: dict[str, Recipe] = {
             name="sensitivity",
             title="Curvature report only",
             source="Lui & Neftci 2021, arXiv:2104.14117",
-            steps=(EvaluateStep(), SensitivityStep()),
+            steps=(EvaluateStep(), SensitivityStep(logit_scale=None)),
         ),
         Recipe(
             name="evaluate", title="Accuracy and activity of the network as it is", source="-", steps=(EvaluateStep(),)

@@ -40,7 +40,9 @@ class SensitivityStep(Spec):
     loss: Literal["cross_entropy", "mse_counts"] = Field(
         default="cross_entropy", description="Of the readout against the label; mse_counts: half the squared distance"
     )
-    logit_scale: float | None = Field(default=1.0, gt=0, description="None: chosen on the samples (cross_entropy)")
+    logit_scale: float | None = Field(
+        default=1.0, gt=0, description="None: the median sample is right by 4 nats (cross_entropy)"
+    )
     relative_error: float = Field(
         default=0.05, gt=0, lt=1, description="Stop when every layer's standard error / max(|trace|, tr G) is below"
     )

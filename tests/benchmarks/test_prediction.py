@@ -7,7 +7,7 @@ from benchmarks.prediction import MEDIAN, ROWS, WITHIN, Pair, correlate, summari
 
 
 def pair(layer: str, bits: int, predicted: float, measured: float, error: float = 0.01, size: float = 1.0) -> Pair:
-    return Pair(layer, bits, predicted, measured, error, size)
+    return Pair(layer, bits, predicted, -predicted, measured, error, size)
 
 
 # The prediction ranks as the measurement does, the size of the rounding in reverse; one 3-bit pair is far off.
@@ -44,6 +44,9 @@ def test_the_median_is_over_networks_and_a_single_pair_is_not_ranked() -> None:
     assert isinstance(median, Measured)
     assert median.value == 0.0
     assert median.spread == (-1.0, 1.0)
+    by_trace = found["digits.trace_rank"]
+    assert isinstance(by_trace, Measured)
+    assert by_trace.value == -1.0
     assert isinstance(found["motion_sinabs.rank"], Absent)
 
 
