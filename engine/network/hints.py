@@ -68,7 +68,8 @@ def preset_hints(graph: Graph) -> tuple[Hint, ...]:
     hints = []
     for preset, rule in RULES.items():
         dynamics = PRESETS[preset]
-        found = _step(cells, dynamics) or rule(cells, dynamics) if cells else (None, "no neurons with parameters")
+        with np.errstate(all="ignore"):  # numbers of any size come in; what overflows fits nothing
+            found = _step(cells, dynamics) or rule(cells, dynamics) if cells else (None, "no neurons with parameters")
         fits, why = found
         hints.append(Hint(preset, fits, why))
     return tuple(hints)
