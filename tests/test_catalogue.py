@@ -100,6 +100,12 @@ def choices(annotation: object) -> Iterator[str]:
 def test_every_preset_and_dynamics_field_has_its_row() -> None:
     rows = tabled((DOCS / "dynamics.md").read_text())
     assert set(PRESETS) | set(Dynamics.model_fields) == rows
+    assert {page.stem for page in (DOCS / "dynamics").glob("*.md")} == set(PRESETS)
+    for preset in PRESETS:
+        page = (DOCS / "dynamics" / f"{preset}.md").read_text()
+        assert page.startswith(f"# `{preset}`")
+        assert "## One step" in page
+        assert "## Verified" in page
     tests = sources("network")
     assert all(f'"{preset}"' in tests or "PRESETS" in tests for preset in PRESETS)
 
