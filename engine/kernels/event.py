@@ -50,7 +50,7 @@ class LayerStruct(ctypes.Structure):
             (name, ctypes.c_int32)
             for name in (
                 "has_current", "current_old", "fires", "reset", "late", "before_leak", "drops", "max_spikes",
-                "readout", "reads", "low", "high",
+                "readout", "reads", "low", "high", "positive",
             )
         ),
         *(

@@ -28,6 +28,7 @@ from runtime.step import State
 
 FITS = 1 << 30  # half_up adds up to 2^30 before it shifts
 NARROW = (1 << 15) - 1
+SLACK = 16  # event.c writes whole vectors of indices
 KINDS = {"none": 0, "shift": 1, "mul_shift": 2}
 ROUNDINGS = {"floor": 0, "toward_zero": 1, "half_up": 2}
 RESETS = {"none": 0, "subtract": 1, "to_value": 2}
@@ -179,7 +180,7 @@ def _run_layer(prepared: PreparedEvents, layer: Layer, seen: dict[str, Events]) 
     samples, steps = seen[INPUT].begin.shape
     fires, size = layer.fire_at is not None, layer.size
     begin, end = np.zeros((2, samples, steps), dtype=np.int64)
-    index = np.empty(samples * steps * size if fires else 1, dtype=np.int32)
+    index = np.empty(samples * (steps * size + SLACK) if fires else SLACK, dtype=np.int32)
     value = np.empty_like(index) if layer.max_spikes > 1 else None
     final = {name: np.zeros((samples, size), dtype=np.int32) for name in ("v", "i", "n")}
     read = np.zeros((samples, size), dtype=np.int64)
@@ -237,6 +238,7 @@ def _layer_struct(prepared: PreparedEvents, layer: Layer, steps: int) -> LayerSt
     made.readout = READOUTS[prepared.program.readout]
     made.reads = int(layer.name == prepared.program.output)
     made.low, made.high = low, high
+    made.positive = int(layer.reset_sub is not None and layer.reset_sub.min() >= 0)
     for role, values in roles.items():
         if not role.startswith("leak"):
             setattr(made, role, _address(values))

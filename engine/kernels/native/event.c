@@ -7,8 +7,11 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
-enum { TILE = 512, FLUSH = 250 }; /* 250 rows of at most 127 fit 16 bits */
+enum { TILE = 512, FLUSH = 250, SLACK = 16 }; /* 250 rows of at most 127 fit 16 bits */
 
 typedef struct {
     const int64_t *begin, *end; /* [sample, step]: where a step's events lie */
@@ -43,9 +46,10 @@ typedef struct {
     int64_t link_count;
     Leak leak_v, leak_i;
     int32_t has_current, current_old, fires, reset, late, before_leak, drops, max_spikes, readout, reads, low, high;
+    int32_t positive; /* every reset_sub is at least 0 */
     const int32_t *bias, *bias_i, *fire_at, *reset_sub, *reset_to, *floor, *start; /* [padded] or null */
     int64_t *begin, *end; /* [sample, step] of this layer's events */
-    int32_t *index, *value; /* sample s writes from s·steps·neurons on; value may be null */
+    int32_t *index, *value; /* sample s writes from s·(steps·neurons + SLACK) on; value may be null */
     int32_t *final_v, *final_i, *final_n; /* [sample, neurons] */
     int64_t *read; /* [sample, neurons] or null */
 } Layer;
@@ -69,27 +73,31 @@ typedef int16_t Wide __attribute__((vector_size(VECTOR)));
 typedef int8_t Narrow __attribute__((vector_size(VECTOR / 2)));
 enum { LANES = VECTOR / 2, BLOCK = 8 * LANES };
 
-/* Rows of int8 weights over BLOCK neurons: sums stay in eight registers of int16 until they could overflow. */
-static void add_block(const int8_t *weights, int64_t stride, const int32_t *index, int64_t events, int32_t *sums)
-{
-    for (int64_t first = 0; first < events; first += FLUSH) {
-        int64_t last = first + FLUSH < events ? first + FLUSH : events;
-        Wide a[8];
-        memset(a, 0, sizeof a);
-        for (int64_t k = first; k < last; ++k) {
-            const int8_t *row = weights + (int64_t)index[k] * stride;
-#pragma GCC unroll 8
-            for (int b = 0; b < 8; ++b) {
-                Narrow w;
-                memcpy(&w, row + b * LANES, sizeof w);
-                a[b] += __builtin_convertvector(w, Wide);
-            }
-        }
-        int16_t flat[BLOCK];
-        memcpy(flat, a, sizeof flat);
-        for (int64_t j = 0; j < BLOCK; ++j) sums[j] += flat[j];
+/* Rows of int8 weights over COUNT·LANES neurons: sums stay in registers of int16 until they could overflow. */
+#define ADD_BLOCK(NAME, COUNT)                                                                                         \
+    static void NAME(const int8_t *weights, int64_t stride, const int32_t *index, int64_t events, int32_t *sums)       \
+    {                                                                                                                  \
+        for (int64_t first = 0; first < events; first += FLUSH) {                                                      \
+            const int64_t last = first + FLUSH < events ? first + FLUSH : events;                                      \
+            Wide a[COUNT];                                                                                             \
+            int16_t flat[COUNT * LANES];                                                                               \
+            memset(a, 0, sizeof a);                                                                                    \
+            for (int64_t k = first; k < last; ++k) {                                                                   \
+                const int8_t *row = weights + (int64_t)index[k] * stride;                                              \
+                UNROLL for (int b = 0; b < COUNT; ++b) {                                                               \
+                    Narrow w;                                                                                          \
+                    memcpy(&w, row + b * LANES, sizeof w);                                                             \
+                    a[b] += __builtin_convertvector(w, Wide);                                                          \
+                }                                                                                                      \
+            }                                                                                                          \
+            memcpy(flat, a, sizeof flat);                                                                              \
+            for (int64_t j = 0; j < COUNT * LANES; ++j) sums[j] += flat[j];                                            \
+        }                                                                                                              \
     }
-}
+#define UNROLL _Pragma("GCC unroll 8")
+ADD_BLOCK(add_block, 8)
+enum { SMALL = 64 / LANES }; /* neurons are padded to 64 */
+ADD_BLOCK(add_small, SMALL)
 
 static void add_rows(const Link *link, int64_t padded, const int32_t *index, int64_t events, int32_t *restrict sums)
 {
@@ -97,6 +105,9 @@ static void add_rows(const Link *link, int64_t padded, const int32_t *index, int
     if (!link->wide_weights)
         for (; done + BLOCK <= padded; done += BLOCK)
             add_block((const int8_t *)link->weights + done, padded, index, events, sums + done);
+    if (!link->wide_weights)
+        for (; done + 64 <= padded; done += 64)
+            add_small((const int8_t *)link->weights + done, padded, index, events, sums + done);
     for (int64_t k = 0; k < events && done < padded; ++k) {
         int64_t at = (int64_t)index[k] * padded;
         if (link->wide_weights) {
@@ -154,9 +165,9 @@ static void gather(const Layer *la, int64_t sample, int64_t t, int32_t *restrict
             add_taps(link, index, value, events, sums);
         if (link->narrow && !(link->rows && !value)) {
             const int16_t *restrict narrow = (const int16_t *)sums;
-            LOOP acc[j] += narrow[j] * ((int32_t)1 << shift[j]);
+            LOOP acc[j] += (int32_t)((uint32_t)narrow[j] << shift[j]); /* unsigned: a product with 2^shift */
         } else {
-            LOOP acc[j] += sums[j] * ((int32_t)1 << shift[j]);
+            LOOP acc[j] += (int32_t)((uint32_t)sums[j] << shift[j]);
         }
     }
 }
@@ -219,12 +230,66 @@ static void fire(const Layer *la, int64_t first, int64_t count, const int32_t *r
     }
 }
 
+/* The usual neuron in one pass: no current, one spike, no floor; leak, mode and bias are constants of each copy. */
+enum { SILENT, KEEPS, SAME_STEP, NEXT_STEP };
+static inline __attribute__((always_inline)) void plain(const Layer *la, int64_t first, int64_t count, int32_t *restrict v,
+                                                        int32_t *restrict n, const int32_t *restrict acc, int kind,
+                                                        int rounding, int mode, int has_bias)
+{
+    const int32_t low = la->low, high = la->high, bits = la->leak_v.bits;
+    const int32_t *restrict m = la->leak_v.values + (kind ? first : 0), *restrict at = la->fire_at + first;
+    const int32_t *restrict sub = la->reset_sub + first, *restrict bias = la->bias + first;
+    LOOP {
+        int32_t w = v[j];
+        if (kind == 1) w -= divided(w, m[j], rounding);
+        if (kind == 2) w = divided(m[j] * w, bits, rounding);
+        if (mode == NEXT_STEP) w -= n[j] ? sub[j] : 0;
+        w += acc[j];
+        if (has_bias) w += bias[j];
+        w = w < low ? low : w > high ? high : w;
+        if (mode != SILENT) {
+            const int32_t fires = w >= at[j];
+            n[j] = fires;
+            if (mode == SAME_STEP) {
+                w -= fires ? sub[j] : 0;
+                w = w < low ? low : w;
+            }
+        }
+        v[j] = w;
+    }
+}
+
+#define PLAIN(KIND, ROUNDING, MODE)                                                                                    \
+    if (la->bias) plain(la, first, count, v, n, acc, KIND, ROUNDING, MODE, 1);                                         \
+    else plain(la, first, count, v, n, acc, KIND, ROUNDING, MODE, 0);                                                  \
+    return 1;
+#define PLAIN_MODES(KIND, ROUNDING)                                                                                    \
+    if (!la->fires) { PLAIN(KIND, ROUNDING, SILENT) }                                                                  \
+    if (la->reset == 0) { PLAIN(KIND, ROUNDING, KEEPS) }                                                               \
+    if (la->late) { PLAIN(KIND, ROUNDING, NEXT_STEP) }                                                                 \
+    PLAIN(KIND, ROUNDING, SAME_STEP)
+
+/* 0 where the rule is not a usual one. A reset by subtraction cannot exceed the maximum: its threshold is not negative. */
+static int update_plain(const Layer *la, int64_t first, int64_t count, int32_t *v, int32_t *n, const int32_t *acc)
+{
+    const Leak *leak = &la->leak_v;
+    if (la->has_current || la->floor || la->drops || la->max_spikes > 1 || la->reset > 1) return 0;
+    if (la->late && la->before_leak && la->reset) return 0;
+    if (la->fires && la->reset == 1 && !la->positive) return 0;
+    if (leak->kind == 0) { PLAIN_MODES(0, 0) }
+    if (leak->kind == 1 && leak->rounding == 0) { PLAIN_MODES(1, 0) }
+    if (leak->kind == 2 && leak->rounding == 0) { PLAIN_MODES(2, 0) }
+    if (leak->kind == 2 && leak->rounding == 2) { PLAIN_MODES(2, 2) }
+    return 0;
+}
+
 #define AT(role) (la->role ? la->role + first : NULL)
 
 static void update(const Layer *la, int64_t first, int64_t count, int32_t *v, int32_t *i, int32_t *n, int32_t *acc)
 {
     int32_t old[TILE];
     const int32_t *enters = acc;
+    if (update_plain(la, first, count, v, n, acc)) return;
     if (la->late && la->before_leak) reset_by(la, first, count, v, n);
     if (la->has_current) {
         if (la->current_old) memcpy(old, i, (size_t)count * sizeof *i);
@@ -247,24 +312,25 @@ static void update(const Layer *la, int64_t first, int64_t count, int32_t *v, in
 
 static int64_t emit(const Layer *la, const int32_t *restrict n, int64_t at)
 {
+    int32_t *restrict index = la->index, *restrict value = la->value;
     int64_t j = 0;
-    for (; j + 16 <= la->neurons; j += 16) {
-        int32_t any = 0;
-        for (int q = 0; q < 16; ++q) any |= n[j + q];
-        if (!any) continue;
-        for (int64_t k = j; k < j + 16; ++k)
-            if (n[k]) {
-                la->index[at] = (int32_t)k;
-                if (la->value) la->value[at] = n[k];
-                ++at;
-            }
-    }
-    for (; j < la->neurons; ++j)
-        if (n[j]) {
-            la->index[at] = (int32_t)j;
-            if (la->value) la->value[at] = n[j];
-            ++at;
+#if defined(__AVX512F__)
+    if (!value) {
+        __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        for (; j + 16 <= la->neurons; j += 16) {
+            const __m512i now = _mm512_loadu_si512(n + j);
+            const __mmask16 some = _mm512_test_epi32_mask(now, now);
+            _mm512_storeu_si512(index + at, _mm512_maskz_compress_epi32(some, lane)); /* writes up to SLACK further */
+            at += __builtin_popcount(some);
+            lane = _mm512_add_epi32(lane, _mm512_set1_epi32(16));
         }
+    }
+#endif
+    for (; j < la->neurons; ++j) { /* no branch: spikes cannot be predicted */
+        index[at] = (int32_t)j;
+        if (value) value[at] = n[j];
+        at += n[j] != 0;
+    }
     return at;
 }
 
@@ -287,7 +353,7 @@ int spikebit_event_layer(const Layer *la, int64_t first, int64_t last)
     for (int64_t s = first; s < last; ++s) {
         memset(memory, 0, 5 * bytes);
         if (la->start) memcpy(v, la->start, bytes);
-        int64_t at = s * la->steps * la->neurons;
+        int64_t at = s * (la->steps * la->neurons + SLACK);
         for (int64_t t = 0; t < la->steps; ++t) {
             gather(la, s, t, acc, sums);
             for (int64_t j = 0; j < la->neurons; j += TILE) {
