@@ -12,6 +12,7 @@ from api.problems import Problem, invalid
 from api.rules.budget import check_budgets
 from api.rules.fit import check_fit
 from api.rules.plan import check_plans
+from api.rules.target import check_target
 from engine.specs.dynamics import AUTO, AutoDynamics, Dynamics
 from engine.specs.job import ContradictoryJob, Job, JobRequest, resolve_job
 from engine.specs.recipes import RECIPES
@@ -34,7 +35,8 @@ def resolve(request: JobRequest) -> Job:
         code, pointer = ("invalid_step", "/options") if known else ("unknown_recipe", "/recipe")
         raise invalid(code, str(error.args[0]), pointer) from error
     except ContradictoryJob as error:
-        code = "invalid_step" if error.pointer.startswith("/steps") else "contradictory_gates"
+        codes = {"/steps": "invalid_step", "/target": "target_violated"}
+        code = next((code for start, code in codes.items() if error.pointer.startswith(start)), "contradictory_gates")
         raise invalid(code, error.detail, error.pointer) from error
     except ValidationError as error:  # an option of a recipe's step
         kind, spec = next((kind, spec) for kind, spec in STEPS.items() if spec.__name__ == error.title)
@@ -57,6 +59,7 @@ def check(job: Job, model: UploadView, dataset: UploadView, counts: bool = False
     check_fit(job, model.summary or {}, dataset.summary or {})
     check_plans(job, model.summary or {})
     check_budgets(job, model.summary or {})
+    check_target(job, model.summary or {})
     job = with_dynamics(job, model.dynamics or {})
     splits = (dataset.summary or {}).get("splits") or {}
     if job.auto is not None and splits and not splits.get("train") and not counts:

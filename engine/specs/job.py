@@ -11,6 +11,7 @@ from engine.specs.dynamics import AutoDynamics, Dynamics
 from engine.specs.plan import Plan
 from engine.specs.recipes import expand_recipe
 from engine.specs.steps import Step
+from engine.specs.targets import TARGETS, fit_steps, plan_violations, told
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]{0,62}$")]
 LabelValue = Annotated[str, StringConstraints(max_length=200)]
@@ -57,6 +58,7 @@ class JobRequest(Spec):
     )
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     device: Literal["cpu", "cuda"] = "cpu"
+    target: str = Field(default="generic", description="What the program has to fit: a name of GET /v1/targets")
     deadlines: Deadlines = Deadlines()
     label: str | None = Field(default=None, max_length=200)
     labels: dict[LabelName, LabelValue] = Field(default_factory=dict, max_length=16, description="To find jobs by")
@@ -82,6 +84,7 @@ class Job(Spec):
     expect: float | None = None
     seed: int = 0
     device: Literal["cpu", "cuda"] = "cpu"
+    target: str = "generic"
 
 
 class ContradictoryJob(ValueError):
@@ -120,6 +123,7 @@ def resolve_job(request: JobRequest, dynamics: Dynamics | None = None) -> Job:
         )
     else:
         steps = request.steps or ()
+    steps = _for_target(request.target, steps)
     _check_order(steps)
     _check_gates(request.gates, steps)
     return Job(
@@ -130,10 +134,26 @@ def resolve_job(request: JobRequest, dynamics: Dynamics | None = None) -> Job:
         expect=request.expect,
         seed=request.seed,
         device=request.device,
+        target=request.target,
     )
 
 
 _NEEDS = {"finetune": "allocate", "integerize": "allocate", "export": "integerize"}
+
+
+def _for_target(name: str, steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Steps cut to the target's limits; a user's own plan is refused where it does not keep them."""
+    if name not in TARGETS:
+        raise ContradictoryJob(f"unknown target {name!r}; known: {', '.join(TARGETS)}", "/target")
+    target = TARGETS[name]
+    for step in steps:
+        found = plan_violations(target, step.plan) if step.kind == "allocate" and step.plan is not None else ()
+        if found:
+            raise ContradictoryJob(f"the plan does not fit target {name!r}: {told(found)}", "/target")
+    fitted = fit_steps(target, steps)
+    if any(step.kind == "allocate" and step.plan is None and not step.widths for step in fitted):
+        raise ContradictoryJob(f"target {name!r} holds weights of at most {target.weight_bits} bits", "/target")
+    return fitted
 
 
 def _check_order(steps: tuple[Step, ...]) -> None:
