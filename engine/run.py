@@ -27,9 +27,11 @@ from engine.network.discretise import discretise
 from engine.network.graph import Graph
 from engine.network.model import Network
 from engine.network.shapes import infer_shapes
+from engine.network.summary import target_facts
 from engine.report.assemble import assemble
 from engine.specs.job import Job
 from engine.specs.report import DynamicsChoice, Environment, Report
+from engine.specs.targets import TARGETS, network_violations, told
 from engine.steps.checkpoint import load_checkpoint, restore
 from engine.steps.context import ArtifactFile, Context, Events, Work
 from engine.steps.registry import HANDLERS
@@ -84,6 +86,7 @@ def _run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | Non
     if job.dynamics is None:
         raise InvalidSpec("invalid_dynamics", "the job names no dynamics profile", "/dynamics")
     network = discretise(graph, job.dynamics)
+    _check_target(job, network)
     environment = _prepare_process(job, network)
     data, source = _load_data(job, inputs, network)
     expected = _expected_counts(inputs, data, network)
@@ -137,6 +140,15 @@ def _expected_counts(inputs: Inputs, data: Dataset, network: Network) -> NDArray
     if inputs.expected_counts is None:
         return None
     return read_counts(inputs.expected_counts, len(data.test), network.layer(network.output).decay_v.size)
+
+
+def _check_target(job: Job, network: Network) -> None:
+    """Before any work: the API may not have known the network's facts."""
+    if any(step.kind == "integerize" for step in job.steps):
+        found = network_violations(TARGETS[job.target], target_facts(network))
+        if found:
+            detail = f"the network does not fit target {job.target!r}: {told(found)}"
+            raise InvalidSpec("target_violated", detail, "/target")
 
 
 def _prepare_process(job: Job, network: Network) -> Environment:

@@ -1,4 +1,4 @@
-"""What can be asked for: recipes, steps and dynamics, each with the JSON schema of what is written in a request."""
+"""What can be asked for: recipes, steps, targets and dynamics, each with the JSON schema of what a request writes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from engine.specs.dynamics import PRESETS, Dynamics, DynamicsRequest
 from engine.specs.job import JobRequest
 from engine.specs.recipes import RECIPES
 from engine.specs.steps import STEPS
+from engine.specs.targets import TARGETS, Target
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
 
@@ -31,6 +32,13 @@ def get_steps(caller: Authenticated) -> dict[str, Any]:
             for kind, spec in STEPS.items()
         ]
     }
+
+
+@router.get("/targets")
+def get_targets(caller: Authenticated) -> dict[str, Any]:
+    """What programs can be made to fit, limit by limit with their sources."""
+    items = [target.model_dump(mode="json") for target in TARGETS.values()]
+    return {"items": items, "schema": Target.model_json_schema()}
 
 
 @router.get("/dynamics")

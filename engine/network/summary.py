@@ -9,6 +9,7 @@ from engine.network.graph import Graph
 from engine.network.hints import preset_hints
 from engine.network.model import Network
 from engine.network.nodes import Conv1d, Conv2d, Input, Linear
+from engine.specs.targets import NetworkFacts
 
 
 def summarise(graph: Graph, network: Network | None) -> dict[str, Any]:
@@ -41,8 +42,22 @@ def summarise(graph: Graph, network: Network | None) -> dict[str, Any]:
         facts["outputs"] = _size(network.layer(network.output).shape)
         facts["weight_layers"] = [[c.name, int(c.weight.size)] for c in network.connections if c.weight is not None]
         facts["neuron_layers"] = [[layer.name, _size(layer.shape)] for layer in network.layers]
+        facts["target_facts"] = target_facts(network).model_dump(mode="json")
         facts["delayed_edges"] = [list(edge) for edge in network.delayed_edges]
     return facts
+
+
+def target_facts(network: Network) -> NetworkFacts:
+    """What targets limit (engine/specs/targets.py)."""
+    output = network.layer(network.output)
+    return NetworkFacts(
+        kinds={layer.name: layer.kind for layer in network.layers},
+        reset=network.dynamics.reset,
+        max_spikes=network.dynamics.max_spikes or 1,
+        inputs=_size(network.input_shape),
+        neurons=sum(_size(layer.shape) for layer in network.layers) - _size(output.shape),
+        outputs=_size(output.shape),
+    )
 
 
 def _size(shape: tuple[int, ...]) -> int:

@@ -105,7 +105,9 @@ def network_violations(target: Target, facts: NetworkFacts) -> tuple[Violation, 
     found: list[Violation] = []
     wrong = [f"{name} ({kind})" for name, kind in facts.kinds.items() if kind not in target.kinds]
     if wrong:
-        found.append(_violation("kinds", ", ".join(wrong), ", ".join(target.kinds), f"use {target.kinds[0]} neurons there"))
+        found.append(
+            _violation("kinds", ", ".join(wrong), ", ".join(target.kinds), f"use {target.kinds[0]} neurons there")
+        )
     if facts.reset not in target.resets:
         allowed = ", ".join(target.resets)
         found.append(_violation("resets", facts.reset, allowed, f"set the profile's reset to {target.resets[0]}"))
@@ -128,7 +130,10 @@ def plan_violations(target: Target, plan: Plan) -> tuple[Violation, ...]:
         if weights.bits > target.weight_bits:
             found.append(
                 _violation(
-                    f"weights.{name}.bits", str(weights.bits), f"at most {target.weight_bits}", f"{target.weight_bits} bits"
+                    f"weights.{name}.bits",
+                    str(weights.bits),
+                    f"at most {target.weight_bits}",
+                    f"{target.weight_bits} bits",
                 )
             )
         if weights.granularity == "channel" and target.granularity == "layer":
@@ -136,7 +141,9 @@ def plan_violations(target: Target, plan: Plan) -> tuple[Violation, ...]:
     for name, neuron in plan.neurons.items():
         if neuron.state_bits > target.state_bits:
             most = target.state_bits
-            found.append(_violation(f"neurons.{name}.state_bits", str(neuron.state_bits), f"at most {most}", f"{most} bits"))
+            found.append(
+                _violation(f"neurons.{name}.state_bits", str(neuron.state_bits), f"at most {most}", f"{most} bits")
+            )
         if neuron.leak.kind not in target.leaks:
             allowed = ", ".join(target.leaks)
             found.append(_violation(f"neurons.{name}.leak", neuron.leak.kind, allowed, f"leak {target.leak.kind}"))
@@ -154,9 +161,7 @@ def fit_steps(target: Target, steps: Sequence[Step]) -> tuple[Step, ...]:
 def _fit(target: Target, step: AllocateStep) -> AllocateStep:
     leak = step.neuron.leak if step.neuron.leak.kind in target.leaks and target.leak.kind != "none" else target.leak
     leak = leak if step.neuron.leak != NeuronPlan().leak else target.leak
-    neuron = step.neuron.model_copy(
-        update={"state_bits": min(step.neuron.state_bits, target.state_bits), "leak": leak}
-    )
+    neuron = step.neuron.model_copy(update={"state_bits": min(step.neuron.state_bits, target.state_bits), "leak": leak})
     return step.model_copy(
         update={
             "widths": tuple(bits for bits in step.widths if bits <= target.weight_bits),

@@ -37,6 +37,9 @@ def quantize(
         int | None, typer.Option(metavar="N", min=1, help="Budget and gate: most bytes of the program.")
     ] = None,
     expect_counts: common.ExpectCounts = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What the program has to fit, as GET /v1/targets lists them.")
+    ] = None,
     expect: common.Expect = None,
     seed: common.Seed = 0,
     label: common.Label = None,
@@ -56,6 +59,7 @@ def quantize(
         "mean_weight_bits": avg_bits,
         "program_bytes": max_bytes,
         "gates": _given(max_accuracy_drop_points=max_drop, max_program_bytes=max_bytes, max_mean_weight_bits=avg_bits),
+        "target": target,
         "expect": expect,
         "seed": seed,
         "label": label or model.stem,
