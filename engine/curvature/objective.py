@@ -18,7 +18,7 @@ from engine.network.simulate import run
 from engine.specs.steps import Surrogate
 
 BLOCK_BYTES = 256 * 2**20  # of currents, membranes, spikes and surrogates that one block keeps for its backward pass
-KEPT_PER_NEURON = 6  # float64 values per neuron and step: current, u, spikes, surrogate, and the gradients of two
+KEPT_PER_NEURON = 6  # values per neuron and step: current, u, spikes, surrogate, and the gradients of two
 GRADIENT_BLOCK = 128  # samples: fastest per sample on two Braille networks; most noise is within samples anyway
 VALUE_BLOCK = 256
 
@@ -34,7 +34,8 @@ class Objective:
         loss: ℓ with the root of its Hessian.
         surrogate: derivative of a spike.
         reset_gradient: ``through`` or ``detached``.
-        device: where it runs, in float64.
+        device: where it runs.
+        dtype: that it runs in; float64 reproduces frameworks spike for spike.
     """
 
     network: Network
@@ -44,6 +45,7 @@ class Objective:
     surrogate: Surrogate
     reset_gradient: str = "through"
     device: str = "cpu"
+    dtype: torch.dtype = torch.float64
 
     @property
     def samples(self) -> int:
@@ -63,18 +65,18 @@ class Objective:
         }
 
     def blocks(self, most: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Consecutive samples: input ``[time, block, *input_shape]`` float64 and labels ``[block]``."""
+        """Consecutive samples: input ``[time, block, *input_shape]`` and labels ``[block]``."""
         neurons = sum(prod(layer.shape) for layer in self.network.layers)
         values = self.x.shape[1] * (prod(self.x.shape[2:]) + KEPT_PER_NEURON * neurons)
-        size = max(1, min(most, BLOCK_BYTES // (8 * values)))
+        size = max(1, min(most, BLOCK_BYTES // (self.dtype.itemsize * values)))
         for start in range(0, self.samples, size):
             frames = np.moveaxis(self.x[start : start + size], 0, 1)  # [time, block, ...]
             labels = self.labels[start : start + size].to(self.device)
-            yield torch.tensor(frames, dtype=torch.float64, device=self.device), labels
+            yield torch.tensor(frames, dtype=self.dtype, device=self.device), labels
 
     def counts(self, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Outputs ``[sample, output]`` on the CPU, with some weights replaced by name."""
-        prepared = prepare(self.network, device=self.device, weights=weights)
+        prepared = prepare(self.network, device=self.device, dtype=self.dtype, weights=weights)
         with torch.no_grad():
             return torch.cat([run(prepared, x).counts.cpu() for x, _ in self.blocks(VALUE_BLOCK)])
 
