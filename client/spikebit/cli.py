@@ -9,6 +9,7 @@ import typer
 
 from spikebit import __version__
 from spikebit.commands import common
+from spikebit.commands.admin import app as admin_app
 from spikebit.commands.evaluate import evaluate
 from spikebit.commands.jobs import app as jobs_app
 from spikebit.commands.quantize import quantize
@@ -31,6 +32,7 @@ for command in (quantize, sensitivity, evaluate, verify, run):
 app.add_typer(models_app(), name="models")
 app.add_typer(datasets_app(), name="datasets")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(admin_app, name="admin")
 
 
 def _print_version(wanted: bool) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +28,7 @@ import httpx
 
 from spikebit.endpoint import Endpoint
 from spikebit.errors import Problem, UsageError, WaitTimeout
+from spikebit.events import PATIENCE_S, Event, follow_events
 from spikebit.records import Artifact, Job, Upload, artifact_from, job_from, upload_from
 from spikebit.transport import Transport
 
@@ -219,6 +221,33 @@ class Client:
         """``events`` (JSON) or ``logs`` (text) of a job."""
         headers = {"Accept": "application/json" if what == "events" else "*/*"}
         return self._http.request("GET", f"/v1/jobs/{_part(job_id)}/{what}", headers=headers)
+
+    def follow(
+        self, job_id: str, *, after: int = 0, deadline: float | None = None, patience_s: float = PATIENCE_S
+    ) -> Iterator[Event]:
+        """The job's events as they come, to its end; a lost connection is taken up where it broke.
+
+        Args:
+            job_id: which job.
+            after: begin behind the event of this number.
+            deadline: on ``time.monotonic``.
+            patience_s: how long the service may be away.
+
+        Raises:
+            Unreachable: the service was away for longer.
+            WaitTimeout: ``deadline`` passed first; the job goes on.
+        """
+
+        def connect(last: int) -> AbstractContextManager[httpx.Response]:
+            headers = {"Accept": "text/event-stream", "Last-Event-ID": str(last)}
+            return self._http.stream(f"/v1/jobs/{_part(job_id)}/events", headers)
+
+        return follow_events(connect, after, deadline, patience_s, self._sleep)
+
+    def operate(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """An operator's request (``/v1/keys``, ``/v1/admin/...``); ``{}`` where the answer has no body."""
+        answer = self._http.request(method, path, json=None if body is None else dict(body))
+        return _document(answer) if answer.content else {}
 
     def artifacts(self, job_id: str) -> tuple[Artifact, ...]:
         """The files that the job published."""

@@ -83,6 +83,16 @@ class Board:
         message = "  ".join(part for part in (job.progress.message, metrics) if part)
         self._show(job.progress.stage or job.status, job.progress.done, job.progress.total, message)
 
+    def event(self, kind: str, data: dict[str, Any]) -> None:
+        """An event of a job's stream."""
+        if kind == "state":
+            self._show(str(data.get("status") or ""), 0, 0, "")
+        elif kind == "progress":
+            step = f"step {data['step']}/{data['steps']}" if data.get("steps") else ""
+            left = "" if data.get("eta_s") is None else f"{data['eta_s']:.0f} s left"
+            message = "  ".join(part for part in (step, left, str(data.get("message") or "")) if part)
+            self._show(str(data.get("stage") or ""), int(data.get("done") or 0), int(data.get("total") or 0), message)
+
     def _show(self, stage: str, done: int, total: int, message: str) -> None:
         if not self._live:
             if stage != self._stage:

@@ -116,10 +116,10 @@ class Transport:
         raise RuntimeError("unreachable: the last attempt returns or raises")
 
     @contextmanager
-    def stream(self, path: str) -> Iterator[httpx.Response]:
+    def stream(self, path: str, headers: Mapping[str, str] | None = None) -> Iterator[httpx.Response]:
         """The answer to a GET whose body is read piece by piece."""
         try:
-            with self._http.stream("GET", path) as answer:
+            with self._http.stream("GET", path, headers=headers) as answer:
                 if answer.is_error:
                     answer.read()
                     raise Problem(answer.status_code, _document(answer))

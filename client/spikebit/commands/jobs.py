@@ -107,6 +107,27 @@ def wait(job_id: RecordId, as_json: common.AsJson = False, timeout: common.Timeo
         raise typer.Exit(GATE_FAILED)
 
 
+@app.command("watch")
+@common.guarded
+def watch(job_id: RecordId, as_json: common.AsJson = False, timeout: common.Timeout = None) -> None:
+    """Follow a job with a progress bar, also across restarts of the service; exit codes as of ``wait``.
+
+    With --json every event is one line on standard output.
+    """
+    deadline = common.deadline_after(timeout)
+    with common.connect() as client, board() as shown:
+        for event in client.follow(job_id, deadline=deadline):
+            shown.event(event.kind, event.data)
+            if as_json:
+                typer.echo(json.dumps({"seq": event.seq, "event": event.kind, "data": event.data}, ensure_ascii=False))
+        job = client.wait_job(job_id, deadline=deadline)
+    if not as_json:
+        _print_job(job, as_json)
+    succeeded_or_raise(job)
+    if job.verdict == "fail":
+        raise typer.Exit(GATE_FAILED)
+
+
 @app.command("cancel")
 @common.guarded
 def cancel(job_id: RecordId, as_json: common.AsJson = False) -> None:
