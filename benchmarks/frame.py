@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, str] = {
     "plans": "benchmarks.plans",
     "prediction": "benchmarks.prediction",
     "quality": "benchmarks.quality",
+    "streaming": "benchmarks.streaming",
 }
 
 

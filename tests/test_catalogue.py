@@ -17,8 +17,11 @@ import pytest
 
 from benchmarks.frame import BENCHMARKS
 from engine.curvature.registry import ESTIMATORS
+from engine.data.readers.recordings import DECODERS
+from engine.data.readers.registry import READERS
 from engine.exports.registry import EXPORTS
 from engine.quantizers.registry import QUANTIZERS
+from engine.specs.data import Format, Transform
 from engine.specs.dynamics import PRESETS, Dynamics
 from engine.specs.pages import plan_page, recipes_page, steps_page
 from engine.specs.plan import WeightPlan
@@ -117,6 +120,18 @@ def test_every_export_can_be_asked_for_and_has_its_page_and_test() -> None:
         assert f'"{name}"' in sources("exports") + sources("steps") or f"test_{name}" in {
             path.stem for path in (ROOT / "tests" / "exports").glob("test_*.py")
         }
+
+
+def test_every_format_of_data_has_a_reader_a_page_and_tests() -> None:
+    page, tests = (DOCS / "data.md").read_text(), sources("data") + sources("hostile")
+    assert {"frames", *READERS} == set(choices(Format))
+    for name in choices(Format):
+        assert f"| `{name}` |" in page
+        assert f'"{name}"' in tests
+    for suffix in DECODERS:
+        assert f"`{suffix}`" in page
+        assert suffix in tests
+    assert set(Transform.model_fields) <= tabled(page)
 
 
 def test_every_benchmark_has_rows_and_is_told() -> None:

@@ -27,7 +27,7 @@ from engine.data.splits import assign_splits
 from engine.errors import InvalidDataset
 from engine.specs.data import MAX_SENSOR, Transform
 
-COUNT_EVENTS = 1 << 18  # events that are sorted at once to find the highest count
+_ONE = np.uint32(1)
 BLOCK_EVENTS = 1 << 18
 
 
@@ -87,8 +87,8 @@ def canonicalise_events(source: EventSource, target: Path, transform: Transform,
         parts = {code: stack.enter_context(_part(target, SPLITS[code])) for code in present}
         counts = _write_places(binner, assigned, parts)
         offsets = {code: np.r_[0, np.cumsum(counts[assigned == code])].astype(np.int64) for code in present}
-        binary = transform.values == "binary"
-        most = {SPLITS[code]: 1 if binary else _highest(parts[code], offsets[code]) for code in present}
+        binary, values = transform.values == "binary", steps * geometry.values
+        most = {SPLITS[code]: 1 if binary else _highest(parts[code], offsets[code], values) for code in present}
         highest = int(source.labels.max())
         classes = source.classes or tuple(str(number) for number in range(highest + 1))
         meta = asdict(origin) | {"steps": steps, "sample_shape": geometry.sample_shape, "most": most}
@@ -156,19 +156,16 @@ def _write_places(binner: Binner, assigned: NDArray[np.uint8], parts: dict[int, 
     return counts
 
 
-def _highest(part: BinaryIO, offsets: NDArray[np.int64]) -> int:
-    """The most events of one sample that share a place: the longest run in the sorted places of groups of samples."""
+def _highest(part: BinaryIO, offsets: NDArray[np.int64], values: int) -> int:
+    """The most events of one sample that share a place; what was counted is cleared, not all of the frames."""
     part.seek(0)
-    most, first = 1, 0
-    while first < len(offsets) - 1:
-        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + COUNT_EVENTS, "right")) - 1)
-        places = np.frombuffer(part.read(int(offsets[last] - offsets[first]) * PLACE.itemsize), PLACE)
-        keys = places.astype(np.int64)
-        keys += np.repeat(np.arange(last - first, dtype=np.int64) << 32, np.diff(offsets[first : last + 1]))
-        keys.sort()
-        while len(keys) > most and bool((keys[most:] == keys[:-most]).any()):
-            most += 1
-        first = last
+    counts, most = np.zeros(values, np.uint32), 1
+    for size in np.diff(offsets).tolist():
+        places = np.frombuffer(part.read(size * PLACE.itemsize), PLACE)
+        if size:
+            np.add.at(counts, places, _ONE)
+            most = max(most, int(counts[places].max()))
+            counts[places] = 0
     return most
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Index = NDArray[np.int64]
+COUNT_EVENTS = 1 << 20  # events that are read at once
 BLOCK_ROWS_BYTES = 64 << 20  # rows that are read at once where all are looked through
 
 
@@ -110,17 +111,20 @@ class BinnedRows(Rows):
         frames = out.reshape(len(samples), -1)  # [sample, time·...]
         with self.path.open("rb", buffering=0) as file:
             for where, first, last in _runs(samples):
-                begin, end = int(self.offsets[first]), int(self.offsets[last])
-                places = np.empty(end - begin, PLACE)
-                _read_into(file.fileno(), self.start + begin * PLACE.itemsize, places)
                 for number in range(first, last):
-                    mine = places[int(self.offsets[number]) - begin : int(self.offsets[number + 1]) - begin]
-                    row = frames[where + number - first]
-                    if self.binary:
-                        row[mine] = 1
-                    else:
-                        np.add.at(row, mine, self.dtype.type(1))
+                    self._count(file.fileno(), number, frames[where + number - first])
         return out
+
+    def _count(self, handle: int, number: int, row: NDArray[Any]) -> None:
+        """Add a sample's events to its zeroed frames ``[time·...]``, some at a time."""
+        begin, end = int(self.offsets[number]), int(self.offsets[number + 1])
+        for start in range(begin, end, COUNT_EVENTS):
+            places = np.empty(min(COUNT_EVENTS, end - start), PLACE)
+            _read_into(handle, self.start + start * PLACE.itemsize, places)
+            if self.binary:
+                row[places] = 1
+            else:
+                np.add.at(row, places, self.dtype.type(1))
 
 
 PLACE = np.dtype(np.uint32)

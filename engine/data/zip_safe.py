@@ -153,8 +153,13 @@ def _find_directory(file: BinaryIO, total: int) -> tuple[int, int, int]:
         )
     disk, first, here, count, size, offset, comment = struct.unpack("<4H2IH", end[4:])
     position = total - 22
-    if _MAX16 in (here, count) or _MAX32 in (size, offset):
+    short = (here, count, size, offset)
+    # zipfile writes the long record from 2 GiB on, where the short one still says everything
+    if _MAX16 in short[:2] or _MAX32 in short[2:] or _read(file, max(position - 20, 0), 4) == _LOCATOR64:
         disk, first, here, count, size, offset, position = _directory64(file, position)
+        wide = zip(short, (here, count, size, offset), (_MAX16, _MAX16, _MAX32, _MAX32), strict=True)
+        if any(value not in (most, true) for value, true, most in wide):
+            raise _bad("the zip64 end record does not fit the end record")
     if disk or first or here != count or comment or offset + size != position:
         raise _bad("the end record does not fit the file")
     return count, size, offset

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.data import binning, canonical_events, events
+from engine.data import binning, events, rows
 from engine.data.binning import Numbering
 from engine.data.canonicalise import canonicalise
 from engine.data.frames import canonicalise_frames, digest_file
@@ -65,7 +65,7 @@ def test_frames_are_the_oracles(tmp_path_factory: Any, transform: Transform, see
     write_events(path, parts)
     with pytest.MonkeyPatch.context() as patch:  # chunks that end anywhere give the same
         patch.setattr("engine.data.readers.events_npz.CHUNK_EVENTS", chunk)
-        patch.setattr(canonical_events, "COUNT_EVENTS", 16)
+        patch.setattr(rows, "COUNT_EVENTS", 3)
         out, summary = keep(path, "events", transform)
     steps = transform.binning.steps  # type: ignore[union-attr]
     assert steps is not None
@@ -145,12 +145,12 @@ def test_large_frames_stay_on_disk(tmp_path: Path) -> None:
     canonicalise_frames(tmp_path / "in.npz", tmp_path / "out.npz", stored_above_bytes=10)
     data = load(tmp_path / "out.npz", in_memory_bytes=0).with_validation(0)
     assert data.train is not None
-    rows = data.train.x
-    assert isinstance(rows, StoredRows)
+    stored = data.train.x
+    assert isinstance(stored, StoredRows)
     whole = load(tmp_path / "out.npz").with_validation(0)
     assert whole.train is not None
     assert isinstance(whole.train.x, np.ndarray)
-    assert np.array_equal(rows[:], whole.train.x)
+    assert np.array_equal(stored[:], whole.train.x)
     assert data.train.value_range() == whole.train.value_range()
     assert np.array_equal(data.train.clamped(1, 3).x[:], np.clip(whole.train.x, 1, 3))
     for (streamed, y), (held, z) in zip(data.train.batches(2), whole.train.batches(2), strict=True):
@@ -160,20 +160,20 @@ def test_large_frames_stay_on_disk(tmp_path: Path) -> None:
 
 def test_rows_refuse_a_file_that_ends_early(tmp_path: Path) -> None:
     (tmp_path / "short").write_bytes(b"abc")
-    rows = StoredRows(tmp_path / "short", 0, np.arange(2), (2, 1), np.dtype(np.uint8))
+    short = StoredRows(tmp_path / "short", 0, np.arange(2), (2, 1), np.dtype(np.uint8))
     with pytest.raises(OSError, match="the file ends after 3"):
-        rows[:]
+        short[:]
     with pytest.raises(NotImplementedError):
         Rows(tmp_path / "short", 0, np.arange(2), (2, 1), np.dtype(np.uint8))[:]
 
 
 def test_bounds_of_streamed_counts(tmp_path: Path) -> None:
     write_events(tmp_path / "in.npz")
-    rows = load(keep(tmp_path / "in.npz", "events", Transform(binning=MILLISECOND))[0], in_memory_bytes=0).test.x
-    assert isinstance(rows, BinnedRows)
-    assert rows.value_range() == (0, rows[:].max())
-    assert rows.clamped(0, 1).value_range() == (0, 1)
-    assert rows.take(np.array([1])).shape == (1, *rows.sample_shape)
+    found = load(keep(tmp_path / "in.npz", "events", Transform(binning=MILLISECOND))[0], in_memory_bytes=0).test.x
+    assert isinstance(found, BinnedRows)
+    assert found.value_range() == (0, found[:].max())
+    assert found.clamped(0, 1).value_range() == (0, 1)
+    assert found.take(np.array([1])).shape == (1, *found.sample_shape)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from engine.data.events import EventSource
 from engine.data.readers.events_npz import read_events_npz
 from engine.data.readers.form import Reader
 from engine.data.readers.nmnist import open_nmnist
+from engine.data.readers.recordings import open_recordings
 from engine.data.zip_safe import ZipLimits
 
 
@@ -32,6 +33,7 @@ READERS: dict[str, Reader] = {
     for reader in (
         Reader("events", "npz of flat event arrays with offsets", _open_events),
         Reader("shd", "HDF5 in the layout of the Heidelberg digits, or a zip of some", _open_shd),
+        Reader("recordings", "zip of camera recordings, labelled by folders or a table", open_recordings),
         Reader("nmnist", "zip of N-MNIST .bin files in folders named for their labels", open_nmnist),
     )
 }
