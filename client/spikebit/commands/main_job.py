@@ -82,9 +82,9 @@ def upload_inputs(client: Client, board: Board, inputs: Inputs, deadline: float 
         repair=inputs.repair,
         on_bytes=board.uploading(inputs.model.name),
     )
-    with one_file(inputs.data, inputs.data_options) as (file, kind):
+    with one_file(inputs.data, inputs.data_options) as (packed, kind):
         dataset = client.add_dataset(
-            file,
+            packed,
             format=kind,
             transform=inputs.data_options.transform,
             name=inputs.data.name,
