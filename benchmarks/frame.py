@@ -24,7 +24,9 @@ BENCHMARKS: dict[str, str] = {
     "plans": "benchmarks.plans",
     "prediction": "benchmarks.prediction",
     "quality": "benchmarks.quality",
+    "simulation": "benchmarks.simulation",
     "streaming": "benchmarks.streaming",
+    "training": "benchmarks.training",
 }
 
 

@@ -18,7 +18,9 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent / "native"
 FOLDER = SOURCES / "build"
-COMMON = ("-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+COMMON = (
+    "-std=c11", "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wno-psabi",
+)  # fmt: skip
 # Named as torch names what it found (torch.backends.cpu.get_cpu_capability), so that both use the same level.
 LEVELS: dict[str, tuple[str, ...]] = {
     "DEFAULT": (),
@@ -37,7 +39,7 @@ def levels() -> tuple[str, ...]:
     return tuple(LEVELS) if platform.machine() in ("x86_64", "AMD64") else ("DEFAULT",)
 
 
-KERNELS = ("scan", "event")
+KERNELS = {"scan": ("scan.c", "sparse.c"), "event": ("event.c",)}  # library → what it is compiled from
 
 
 def library_path(level: str, kernel: str = "scan") -> Path:
@@ -74,7 +76,8 @@ def build(level: str, kernel: str = "scan") -> Path:
         raise CannotBuild(f"{FOLDER.name} cannot be written: {error.strerror}") from error
     new = Path(name)
     try:
-        _compile((compiler, *COMMON, *LEVELS[level], str(SOURCES / f"{kernel}.c"), "-o", str(new), "-lm"))
+        sources = [str(SOURCES / name) for name in KERNELS[kernel]]
+        _compile((compiler, *COMMON, *LEVELS[level], *sources, "-o", str(new), "-lm"))
         new.chmod(0o644)
         new.replace(path)
     finally:

@@ -74,6 +74,12 @@ class ForwardStruct(ctypes.Structure):
     )
 
 
+class EventsStruct(ctypes.Structure):
+    """``Events`` of native/sparse.h."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("begin", "count", "columns", "values"))
+
+
 class BackwardStruct(ctypes.Structure):
     """``Backward`` of native/scan.h."""
 
@@ -96,6 +102,9 @@ class Library:
     level: str
     kernels: dict[tuple[str, torch.dtype], Kernel]
     float_mode: Callable[[], int]
+    find_events: Kernel
+    multiply_rows: Kernel
+    add_outer: Kernel
 
 
 def library() -> Library | None:
@@ -140,14 +149,25 @@ def run_split(kernel: Kernel, rule: RuleStruct, io: ctypes.Structure, cut: int, 
     Raises:
         MemoryError: the kernel found no memory for its buffers.
     """
-    columns = int(rule.columns)
-    parts = max(1, min(torch.get_num_threads(), columns // cut, work // LEAST_WORK))
-    edges = [columns * k // parts // cut * cut for k in range(parts)] + [columns]
-    calls = [(ctypes.byref(rule), ctypes.byref(io), a, b) for a, b in itertools.pairwise(edges)]
-    waiting = [_threads(parts - 1).submit(kernel, *call) for call in calls[1:]]
-    results = [kernel(*calls[0]), *(future.result() for future in waiting)]
-    if any(results):
+    where = ctypes.byref(rule), ctypes.byref(io)
+    if any(in_parts(lambda first, last: kernel(*where, first, last), int(rule.columns), cut, work)):
         raise MemoryError("no memory for the buffers of a neuron scan")
+
+
+def in_parts(call: Callable[[int, int], int | None], total: int, cut: int, work: int) -> list[int | None]:
+    """``call(first, last)`` for parts of ``total`` that end at multiples of ``cut``, on torch's number of threads.
+
+    Args:
+        call: releases the interpreter's lock, as functions of ctypes do.
+        total: what is divided.
+        cut: see above.
+        work: values that are walked through in all.
+    """
+    parts = max(1, min(torch.get_num_threads(), total // max(cut, 1), work // LEAST_WORK))
+    edges = [total * k // parts // cut * cut for k in range(parts)] + [total]
+    spans = list(itertools.pairwise(edges))
+    waiting = [_threads(parts - 1).submit(call, *span) for span in spans[1:]]
+    return [call(*spans[0]), *(future.result() for future in waiting)]
 
 
 LEAST_WORK = 1 << 17  # values per thread; below, handing over costs more than it brings
@@ -199,4 +219,18 @@ def _bind(dll: ctypes.CDLL, level: str) -> Library:
             function.restype = ctypes.c_int
             kernels[direction, dtype] = function
     dll.spikebit_float_mode.restype = ctypes.c_uint32
-    return Library(level, kernels, dll.spikebit_float_mode)
+    pointer, whole = ctypes.c_void_p, ctypes.c_int64
+    dll.spikebit_find_events.argtypes = [ctypes.c_int32, pointer, whole, whole, whole, *[pointer] * 5]
+    dll.spikebit_find_events.restype = whole
+    for function in (dll.spikebit_multiply_rows, dll.spikebit_add_outer):
+        function.restype = None
+    dll.spikebit_multiply_rows.argtypes = [ctypes.c_int32, *[pointer] * 4, *[whole] * 3]
+    dll.spikebit_add_outer.argtypes = [ctypes.c_int32, *[pointer] * 3, *[whole] * 4]
+    return Library(
+        level,
+        kernels,
+        dll.spikebit_float_mode,
+        dll.spikebit_find_events,
+        dll.spikebit_multiply_rows,
+        dll.spikebit_add_outer,
+    )

@@ -70,7 +70,11 @@ class ShiftLeak:
 
     def apply(self, state: Tensor) -> Tensor:
         """Exact for integers held in floats."""
-        return state - round_as(state * (1.0 - self.slope), self.rounding)
+        return state - round_as(state.double() * self._part, self.rounding).to(state.dtype)
+
+    @cached_property
+    def _part(self) -> Tensor:
+        return torch.exp2(-self.k.double())
 
 
 @dataclass(frozen=True)
@@ -93,14 +97,18 @@ class MulShiftLeak:
         return self.m * 2.0**-self.shift_bits
 
     def apply(self, state: Tensor) -> Tensor:
-        """Exact while ``|m·v| < 2^53`` (float64)."""
+        """Exact while ``|m·v| < 2^53``, in float32 too where ``v`` and the result are: the product is a float64."""
         if self.rounding == "half_up":  # one operation less than round_as: this is the inner loop
-            return torch.addcmul(self._half, state, self.slope).floor_()
-        return round_as(state * self.slope, self.rounding)
+            return torch.addcmul(self._half, state.double(), self._exact_slope).floor_().to(state.dtype)
+        return round_as(state.double() * self._exact_slope, self.rounding).to(state.dtype)
 
     @cached_property
     def _half(self) -> Tensor:
-        return torch.full_like(self.m, 0.5)
+        return torch.full_like(self.m, 0.5, dtype=torch.float64)
+
+    @cached_property
+    def _exact_slope(self) -> Tensor:
+        return self.slope.double()
 
 
 def round_as(value: Tensor, rounding: Rounding) -> Tensor:

@@ -21,6 +21,7 @@ from engine.network.simulate import Prepared, Stage, Synapse, components_of
 from engine.program.bounds import FLOAT32_EXACT
 from engine.program.geometry import apply_maps, sum_shape
 from engine.program.integerize import IntegerWeights, integerize, pool_factor
+from engine.program.narrow import narrow
 from engine.program.program import MAX_EXPONENT, IntArray, IntegerProgram, state_limits
 from engine.program.rounding import check_programmable, leak_entry
 from engine.quantizers.form import level_range, scale_axis
@@ -97,7 +98,10 @@ def start_training(
 
 
 def prepare_quantized(form: QuantizedForm, parameters: Mapping[str, Tensor]) -> Prepared:
-    """The integer network of these parameters, for :func:`engine.network.simulate.run`; differentiable."""
+    """The integer network of these parameters, for :func:`engine.network.simulate.run`; differentiable.
+
+    Its states are float32 where that is provably exact (:mod:`engine.program.narrow`), else float64.
+    """
     highest = _highest_inputs(form)
     stages = []
     for layer in form.network.layers:
@@ -113,7 +117,7 @@ def prepare_quantized(form: QuantizedForm, parameters: Mapping[str, Tensor]) -> 
         stages.append(
             Stage(layer.name, layer.shape, _rule(form, parameters, layer, bias, inner, unit), tuple(synapses))
         )
-    return Prepared(
+    prepared = Prepared(
         stages=tuple(stages),
         components=components_of(tuple(layer.name for layer in form.network.layers), form.network.connections),
         output=form.network.output,
@@ -121,6 +125,7 @@ def prepare_quantized(form: QuantizedForm, parameters: Mapping[str, Tensor]) -> 
         dtype=torch.float64,
         device=form.device,
     )
+    return narrow(prepared, highest)
 
 
 def to_program(form: QuantizedForm, parameters: Mapping[str, Tensor]) -> IntegerProgram:

@@ -103,16 +103,22 @@ def test_recurrent_sums_of_whole_numbers_are_the_same_in_any_order(reset, cuba, 
 @needs_library
 @pytest.mark.parametrize("leak", ["none", "shift", "multiply"])
 @pytest.mark.parametrize("rounding", ["floor", "toward_zero", "half_up"])
-def test_every_integer_leak(leak, rounding):
-    leaks = {
-        "none": NoLeak(),
-        "shift": ShiftLeak(torch.tensor([1.0, 2.0, 3.0], dtype=F64), rounding),
-        "multiply": MulShiftLeak(torch.tensor(27.0, dtype=F64), 5, rounding),
-    }
-    fire = torch.tensor(40.0, dtype=F64, requires_grad=True)
-    rule = NeuronRule(leak_v=leaks[leak], fire_at=fire, reset_sub=fire, limit=(-128.0, 127.0))
-    current = torch.randint(-40, 60, (30, 4, 3), generator=torch.Generator().manual_seed(1)).to(F64).requires_grad_()
-    assert_same_bits(*run_both(current, rule, [fire]))
+def test_every_integer_leak_in_both_dtypes(leak, rounding):
+    """States of 20 bits times factors of 12: float32 states are exact because the product is a float64."""
+    whole = torch.randint(-200_000, 300_000, (30, 4, 3), generator=torch.Generator().manual_seed(1))
+    values = []
+    for dtype in (F64, F32):
+        leaks = {
+            "none": NoLeak(),
+            "shift": ShiftLeak(torch.tensor([1.0, 2.0, 25.0], dtype=dtype), rounding),
+            "multiply": MulShiftLeak(torch.tensor(3687.0, dtype=dtype), 12, rounding),
+        }
+        fire = torch.tensor(200_000.0, dtype=dtype, requires_grad=True)
+        rule = NeuronRule(leak_v=leaks[leak], fire_at=fire, reset_sub=fire, limit=(-524288.0, 524287.0))
+        both = run_both(whole.to(dtype).requires_grad_(), rule, [fire])
+        assert_same_bits(*both)
+        values.append([t.double() for t in both[0][0]])
+    assert all(torch.equal(one, two) for one, two in zip(*values, strict=True))
 
 
 @needs_library
@@ -247,3 +253,16 @@ def test_libraries_of_all_levels_give_the_same_bits():
         results.append((out.spikes, out.membrane, back.current, back.fire_at))
     for other in results[1:]:
         assert all(torch.equal(one, two) for one, two in zip(results[0], other, strict=True))
+
+
+@needs_library
+def test_channels_may_be_innermost_in_memory():
+    generator = torch.Generator().manual_seed(7)
+    fire = (torch.rand(6, 1, 1, generator=generator) + 0.5).requires_grad_()
+    rule = NeuronRule(leak_v=FloatLeak(torch.rand(6, 1, 1, generator=generator)), fire_at=fire, reset_sub=fire)
+    plain = torch.randn(5, 3, 6, 4, 2, generator=generator)
+    inner = plain.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    results = [outcome(x.detach().requires_grad_(), rule, [fire], None, True) for x in (plain, inner)]
+    assert_same_bits((results[0][0], results[0][1][:1]), (results[1][0], results[1][1][:1]))
+    torch.testing.assert_close(results[0][1][1], results[1][1][1])  # summed over neurons in another order
+    assert neuron_scan(inner, rule).spikes.stride() == inner.stride()

@@ -42,7 +42,6 @@ static uint32_t set_mode(uint32_t mode) { return mode; }
 #define REAL float
 #define NAME(x) x##_float
 #define FLOOR floorf
-#define TRUNC truncf
 #define RINT rintf
 #if defined(__FMA__) || defined(__aarch64__)
 #define MULTIPLY_ADD(a, b, c) __builtin_fmaf(a, b, c) /* a matrix product: its rounding is nobody's promise */
@@ -55,14 +54,12 @@ static uint32_t set_mode(uint32_t mode) { return mode; }
 #undef REAL
 #undef NAME
 #undef FLOOR
-#undef TRUNC
 #undef RINT
 #undef MULTIPLY_ADD
 
 #define REAL double
 #define NAME(x) x##_double
 #define FLOOR floor
-#define TRUNC trunc
 #define RINT rint
 #if defined(__FMA__) || defined(__aarch64__)
 #define MULTIPLY_ADD(a, b, c) __builtin_fma(a, b, c)
