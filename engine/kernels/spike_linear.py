@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from engine.kernels.native import EventsStruct, Library, in_parts, library
 
@@ -103,6 +104,7 @@ class _SpikeLinear(torch.autograd.Function):
         return product
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         weight, begin, count, columns, values = ctx.saved_tensors
         g = g.contiguous()

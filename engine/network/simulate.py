@@ -143,7 +143,7 @@ def _product(synapse: Synapse, spikes: Tensor) -> Tensor:
         flat = all(isinstance(step, Flatten) for step in connection.before)
         value = spikes if flat else spikes.to(weight.dtype)
         for step in connection.before:
-            value = _apply_map(step, value)
+            value = apply_map(step, value)
         if value.dim() == 2:
             return spike_linear(value, weight, synapse.bias)
         return F.linear(value.to(weight.dtype), weight, synapse.bias)
