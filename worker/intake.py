@@ -42,6 +42,7 @@ from worker.workspace import Workspace
 INTAKE_COMMAND = (sys.executable, "-m", "worker.intake_child")
 MAX_ANSWER_BYTES = 4 << 20
 TICK_S = 0.02
+BYTES_PER_S = 16 << 20  # what a large upload may take beyond that
 _OPEN_FILES = 64
 
 _log = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ class IntakeSupervisor:
 
     def _check(self, claim: IntakeClaim, folder: Path, lost: Callable[[], bool]) -> Answer:
         upload, canonical = self._service.blobs.local(claim.tenant_id, claim.blob, folder), folder / "canonical"
+        timeout_s = self._service.settings.intake_s + upload.stat().st_size / BYTES_PER_S
         request = {
             "kind": claim.kind,
             "path": str(upload),
@@ -128,18 +130,17 @@ class IntakeSupervisor:
             "format": claim.format,
             "transform": claim.transform,
             "source": claim.blob,
-            "limits": self._limits(),
+            "limits": self._limits(timeout_s),
         }
-        timeout_s = self._service.settings.intake_s
         return run_intake_child(request, folder, timeout_s, self._stopping.is_set, lost, self._command)
 
-    def _limits(self) -> dict[str, int]:
+    def _limits(self, timeout_s: float) -> dict[str, int]:
         settings = self._service.settings
         return {
             "address_space_bytes": settings.intake_memory_bytes,
             "inflated_bytes": settings.max_inflated_bytes,
             "file_bytes": settings.max_inflated_bytes + (64 << 20),
-            "cpu_s": int(settings.intake_s) + 1,
+            "cpu_s": int(timeout_s) + 1,
             "open_files": _OPEN_FILES,
             "core_bytes": 0,
         }
