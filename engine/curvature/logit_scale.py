@@ -12,9 +12,8 @@ def margin_scale(counts: Tensor, labels: Tensor) -> float:
 
     The margin of a sample is the readout of its label minus the highest other. At the scale that minimises the
     cross-entropy, a network that fits its training samples has probabilities of 0 and 1: the loss bends nowhere, the
-    measured increase hangs on the few samples that flip, and neither ranks layers. Softer, every sample tells. Over ten
-    networks of ``benchmarks/networks.py`` the quadratic form then ranks (layer, width) pairs best (``make bench
-    NAME=prediction``); 2 and 8 nats do about as well.
+    measured increase hangs on the few samples that flip, and neither ranks layers. Softer, every sample tells. The
+    rule was picked on networks of ``benchmarks/networks.py``, those that ``make bench NAME=prediction`` reports.
 
     Args:
         counts: the float network's readout on training samples ``[sample, outputs]``, two outputs or more.
