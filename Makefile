@@ -9,7 +9,7 @@ NAME ?=
 STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test test-slow lint format serve bench lock frameworks fixtures example-digits example-zoo clean
+.PHONY: help setup demo test test-slow test-frameworks lint format serve bench lock frameworks fixtures example-digits example-zoo clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: setup ## All tests that run on this machine; what is missing is skipped wi
 
 test-slow: setup ## The slow suites too
 	$(BIN)/python -m pytest -m slow --device $(DEVICE)
+
+test-frameworks: setup frameworks ## The tutorials in the frameworks' own venvs, and what the engine makes of what they write
+	$(BIN)/python -m pytest -m frameworks
 
 lint: setup ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

@@ -101,5 +101,8 @@ def _refuse_pickle(path: Path) -> None:
     raw = len(head) > 2 and head[0] == 0x80 and head[1] in (2, 3, 4, 5)
     zipped = head[:2] == b"PK" and (b"data.pkl" in head or b"data.pkl" in tail)
     if raw or zipped:
-        detail = "a pickled file can run code when it is read; expected a NIR graph (HDF5) or an npz without objects"
+        detail = (
+            "a pickled file can run code when it is read; expected a NIR graph (HDF5) or an npz without objects: "
+            "spikebit.capture(net, samples, framework=...) writes both from a trained network"
+        )
         raise InvalidModel("pickle_refused", detail, None)

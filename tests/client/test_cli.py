@@ -329,3 +329,15 @@ def test_run_is_offline_and_says_what_it_cost(run: Run, tmp_path: Path) -> None:
     result = run("run", str(tmp_path), str(tmp_path / "data.npz"))
     assert result.exit_code == 2
     assert "manifest.json" in result.output
+
+
+def test_a_captured_profile_is_taken_from_its_file(run: Run, service: Any, files: Files, tmp_path: Path) -> None:
+    profile = tmp_path / "dynamics.json"
+    profile.write_text('{"preset": "norse", "set": {"dt_s": 0.001, "reset": "subtract"}}')
+    assert run("evaluate", *files, "--dynamics", str(profile), "--dynamics-set", "dt_s=0.002").exit_code == 0
+    asked = {"preset": "norse", "set": {"dt_s": 0.002, "reset": "subtract"}}
+    assert service.bodies["models"]["dynamics"] == asked
+    profile.write_text('["norse"]')
+    result = run("evaluate", *files, "--dynamics", str(profile))
+    assert result.exit_code == 2
+    assert "expected" in result.stderr

@@ -140,6 +140,22 @@ def parse_overrides(assignments: list[str] | None) -> dict[str, Any]:
     return fields
 
 
+def profile(dynamics: str, assignments: list[str] | None) -> tuple[str, dict[str, Any]]:
+    """Preset and overrides: a preset's name, or a ``dynamics.json`` as capture writes it; assignments come on top.
+
+    Raises:
+        UsageError: the file is missing or not a profile, or an assignment is malformed.
+    """
+    overrides = parse_overrides(assignments)
+    if not dynamics.endswith(".json"):
+        return dynamics, overrides
+    document = read_json(Path(dynamics), "--dynamics")
+    fields = document.get("set", {}) if isinstance(document, dict) else None
+    if not isinstance(fields, dict) or not isinstance(document.get("preset"), str):
+        raise UsageError(f'--dynamics: expected {{"preset": …, "set": {{…}}}} in {dynamics}', code="usage")
+    return document["preset"], fields | overrides
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from spikebit.client import Client
-from spikebit.commands.common import existing_file, parse_overrides
+from spikebit.commands.common import existing_file, profile
 from spikebit.datasets import DataOptions, one_file
 from spikebit.display import Board
 from spikebit.download import download
@@ -56,11 +56,12 @@ def inputs_from(
         UsageError: a file is missing, or an assignment or an option of the data is malformed.
     """
     _ = data_options.transform
+    preset, overrides = profile(dynamics, assignments)
     return Inputs(
         model=existing_file(model, "MODEL.nir"),
         data=data if data.is_dir() else existing_file(data, "DATA"),
-        dynamics=dynamics,
-        overrides=parse_overrides(assignments),
+        dynamics=preset,
+        overrides=overrides,
         repair=repair,
         expect_counts=None if counts is None else existing_file(counts, "--expect-counts"),
         data_options=data_options,

@@ -39,12 +39,12 @@ def models_app() -> typer.Typer:
         timeout: common.Timeout = None,
     ) -> None:
         """Upload a NIR file with its dynamics."""
-        overrides = common.parse_overrides(dynamics_set)
+        preset, overrides = common.profile(dynamics, dynamics_set)
         common.existing_file(model, "MODEL.nir")
         with common.connect() as client, board() as shown:
             record = client.add_model(
                 model,
-                dynamics=dynamics,
+                dynamics=preset,
                 overrides=overrides,
                 repair=repair,
                 name=name,

@@ -1,0 +1,49 @@
+"""What the adapters of the frameworks have in common, and where they are found."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import nir
+import torch
+
+Shape = tuple[int, ...]
+FRAMEWORKS = ("norse", "rockpool", "sinabs", "snntorch", "spikingjelly")
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """One layer of neurons: its node, the profile that it needs, and a weight back to itself."""
+
+    node: nir.NIRNode
+    preset: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    recurrent: nir.NIRNode | None = None
+
+
+class Adapter(Protocol):
+    """One framework: which layers are neurons, what they mean, how they run."""
+
+    def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
+        """The layer's node and profile; None where it is no layer of neurons.
+
+        Raises:
+            CannotCapture: an option that NIR or a profile cannot say.
+        """
+
+    def run(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """Spikes of a layer of neurons from its resting state, ``[time, sample, neuron...]`` in and out."""
+
+    def stateless(self, module: torch.nn.Module) -> torch.nn.Module:
+        """The torch layer that a layer of the framework without a state is."""
+
+
+def adapter_of(framework: str) -> Adapter:
+    """The adapter called ``framework``; ValueError where there is none."""
+    if framework not in FRAMEWORKS:
+        raise ValueError(f"unknown framework {framework!r}; known: {', '.join(FRAMEWORKS)}")
+    made: Adapter = importlib.import_module(f"spikebit.capture.from_{framework}").ADAPTER
+    return made

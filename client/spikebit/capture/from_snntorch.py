@@ -1,0 +1,88 @@
+"""snnTorch: Leaky, Synaptic, RLeaky, RSynaptic.
+
+Written from the modules, not by ``export_to_nir``, whose faults this works round: scalar decays and thresholds, the
+missing reset kind, the constant step. ``v' = βv + I`` is forward Euler with ``tau = dt/(1 − β)`` and ``r = tau/dt``.
+Recurrent cells with ``reset_delay=False`` are refused: snnTorch 1.0.0 ignores it in RSynaptic.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nir
+import numpy as np
+import snntorch as snn
+import torch
+
+from spikebit.capture.errors import CannotCapture
+from spikebit.capture.frameworks import Neurons, Shape
+from spikebit.capture.layers import array
+
+DT = 1e-4
+_PROFILES: dict[tuple[str, bool, bool], tuple[str, dict[str, Any]]] = {  # (reset, delayed, is a plain Leaky)
+    ("subtract", True, True): ("snntorch-leaky", {}),
+    ("subtract", True, False): ("snntorch-leaky", {}),
+    ("subtract", False, True): ("snntorch-undelayed", {}),
+    ("zero", True, True): ("snntorch-leaky-zero", {}),
+    ("zero", False, True): ("snntorch-leaky-zero", {"reset_timing": "same_step"}),
+    ("zero", True, False): ("snntorch-synaptic-zero", {}),
+    ("none", True, True): ("snntorch-none", {}),
+    ("none", True, False): ("snntorch-none", {}),
+}
+
+
+class _SnnTorch:
+    def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
+        if not isinstance(module, snn.Leaky | snn.Synaptic | snn.RLeaky | snn.RSynaptic):
+            return None
+        key = (module.reset_mechanism, bool(module.reset_delay), type(module) is snn.Leaky)
+        if key not in _PROFILES:
+            raise CannotCapture(f"layer {name}: {type(module).__name__} with reset {key[0]!r} and reset_delay={key[1]}")
+        if module.inhibition or module.state_quant or np.any(array(module.graded_spikes_factor) != 1.0):
+            raise CannotCapture(f"layer {name}: inhibition, state_quant or graded spikes have no counterpart")
+        preset, fields = _PROFILES[key]
+        current = isinstance(module, snn.Synaptic | snn.RSynaptic)
+        values = {"v_threshold": _full(module.threshold, shape), "v_leak": np.zeros(shape), "v_reset": np.zeros(shape)}
+        tau = _tau(name, module.beta, shape)
+        if current:
+            tau_syn = _tau(name, module.alpha, shape)
+            node = nir.CubaLIF(tau_syn=tau_syn, tau_mem=tau, r=tau / DT, w_in=tau_syn / DT, **values)
+        else:
+            node = nir.LIF(tau=tau, r=tau / DT, **values)
+        return Neurons(node, preset, {"dt_s": DT, **fields}, _recurrent(name, module))
+
+    def run(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        cell: Any = module
+        cell.init_hidden, cell.output, cell.spike_grad = True, False, _fire
+        cell.reset_mem()
+        return torch.stack([cell(frame) for frame in x])
+
+    def stateless(self, module: torch.nn.Module) -> torch.nn.Module:
+        return module
+
+
+ADAPTER = _SnnTorch()
+
+
+def _fire(distance: torch.Tensor) -> torch.Tensor:
+    return (distance > 0).to(distance.dtype)  # the default is a float32, whatever the membrane is
+
+
+def _full(value: Any, shape: Shape) -> Any:
+    return np.broadcast_to(array(value), shape).copy()
+
+
+def _tau(name: str, decay: Any, shape: Shape) -> Any:
+    values = np.clip(_full(decay, shape), 0.0, 1.0)  # as the module does
+    if np.any(values >= 1.0):
+        raise CannotCapture(f"layer {name}: a decay of 1 has no time constant")
+    return DT / (1.0 - values)
+
+
+def _recurrent(name: str, module: Any) -> nir.NIRNode | None:
+    if not isinstance(module, snn.RLeaky | snn.RSynaptic):
+        return None
+    if not module.all_to_all or not isinstance(module.recurrent, torch.nn.Linear):
+        raise CannotCapture(f"layer {name}: of recurrent layers only all_to_all with linear_features is captured")
+    weight = array(module.recurrent.weight)
+    return nir.Linear(weight) if module.recurrent.bias is None else nir.Affine(weight, array(module.recurrent.bias))
