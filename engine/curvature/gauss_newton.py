@@ -32,7 +32,14 @@ class GaussNewton:
 
 
 def gauss_newton(
-    blocks: Blocks, stop: StopRule, seed: int, events: Progress, clock: Clock, *, allow_exact: bool = True
+    blocks: Blocks,
+    stop: StopRule,
+    seed: int,
+    events: Progress,
+    clock: Clock,
+    *,
+    allow_exact: bool = True,
+    shares: Tensor | None = None,
 ) -> GaussNewton:
     """Estimate, or compute, ``tr G_l`` for the weights of every layer l, ``G = 1/S·Σ_b J_bᵀ·H_b·J_b``.
 
@@ -52,6 +59,7 @@ def gauss_newton(
         events: told after every block.
         clock: since when ``max_seconds`` count.
         allow_exact: False: probes alone.
+        shares: per layer, the part of the asked error that this trace may use; None: all of it.
 
     Raises:
         InvalidSpec: ``invalid_step`` where derivatives overflow (a detached reset can do that).
@@ -67,7 +75,8 @@ def gauss_newton(
         merged = merge(pieces)
         _finite(blocks, merged)
         mean, error = merged.mean(), merged.variance().sqrt()
-        wanted = further_probes(done, error, stop.relative_error * mean, stop, clock)
+        allowed = stop.relative_error * mean * (1.0 if shares is None else shares)
+        wanted = further_probes(done, error, allowed, stop, clock)
         if allow_exact and outputs <= wanted:
             return _exactly(blocks, outputs, events, done)
     samples = blocks.objective.samples

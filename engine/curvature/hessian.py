@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ from engine.curvature.sweeps import tangents
 from engine.curvature.wires import Wire
 from engine.errors import InvalidSpec
 
-GAUSS_NEWTON_ERROR = 0.5  # of the asked error: a quarter of the variance, as its sweeps serve all layers at once
+GAUSS_NEWTON_ERROR = 0.5  # of the asked error where the rest is probed: its sweeps serve all layers at once
 
 
 def hessian_trace(
@@ -46,17 +45,24 @@ def hessian_trace(
         InvalidSpec: ``invalid_step`` where derivatives overflow.
     """
     blocks, clock = Blocks(objective, dtype), Clock()
-    base = gauss_newton(
-        blocks, replace(stop, relative_error=GAUSS_NEWTON_ERROR * stop.relative_error), seed, events, clock
-    )
-    return tuple(_layer(blocks, k, base, stop, seed, events, clock) for k in range(len(blocks.names)))
+    known = [_known(blocks, name) for name in blocks.names]
+    shares = torch.tensor([1.0 if covered else GAUSS_NEWTON_ERROR for _, covered in known], dtype=torch.float64)
+    base = gauss_newton(blocks, stop, seed, events, clock, shares=shares)
+    return tuple(_layer(blocks, k, base, known[k], stop, seed, events, clock) for k in range(len(blocks.names)))
 
 
 def _layer(
-    blocks: Blocks, k: int, base: GaussNewton, stop: StopRule, seed: int, events: Progress, clock: Clock
+    blocks: Blocks,
+    k: int,
+    base: GaussNewton,
+    closed: tuple[float, bool],
+    stop: StopRule,
+    seed: int,
+    events: Progress,
+    clock: Clock,
 ) -> LayerTrace:
     name, samples = blocks.names[k], blocks.objective.samples
-    known, covered = _known(blocks, name)
+    known, covered = closed
     part, variance = float(base.trace[k]) + known / samples, float(base.variance[k])
     probed, probes = 0.0, 0
     if not covered:
