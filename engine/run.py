@@ -21,6 +21,7 @@ from engine.data.load import load
 from engine.data.traces import read_traces
 from engine.errors import InvalidDataset, InvalidSpec
 from engine.kernels import native
+from engine.kernels.memory import keep_memory
 from engine.network.canonical import read_canonical
 from engine.network.choose_dynamics import choose_dynamics
 from engine.network.discretise import discretise
@@ -128,6 +129,7 @@ def _choose(job: Job, graph: Graph, inputs: Inputs, events: Events) -> tuple[Job
     if data.sample_shape != infer_shapes(graph).leaving[graph.input]:
         raise _wrong_shape(infer_shapes(graph).leaving[graph.input], data)
     expected = None if inputs.expected_counts is None else read_counts(inputs.expected_counts, len(data.test))
+    keep_memory()
     torch.set_flush_denormal(True)
     dynamics, choice = choose_dynamics(
         graph, data, expected, job.auto, job.seed, lambda done, total, name: events.progress("auto", done, total, name)

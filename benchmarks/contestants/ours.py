@@ -13,6 +13,7 @@ from torch import Tensor
 
 from benchmarks.contestants.common import contest
 from benchmarks.workloads import DECAY, THRESHOLD, Weights, Workload, first_weights, samples, save_weights
+from engine.kernels.memory import keep_memory
 from engine.network.model import INPUT, Connection, Flatten, Network, NeuronLayer
 from engine.network.simulate import run
 from engine.program.quantized import start_training
@@ -98,6 +99,7 @@ def train_briefly(workload: Workload, path: Path) -> None:
 
 
 def build(workload: Workload, weights: Weights, bits: int | None = None):  # type: ignore[no-untyped-def]
+    keep_memory()  # as the engine does for a job
     network = network_of(workload, weights)
     form, parameters = form_of(network, bits)
     wanted = "weight:" if bits is None else ""  # thresholds of the float network are fixed, as the peers' are

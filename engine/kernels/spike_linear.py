@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from engine.kernels.native import EventsStruct, Library, in_parts, library
 
-MOST_DENSE = 0.12  # share of entries; above about 15 % a weight gradient by events takes longer than the dense one
+MOST_DENSE = 0.18  # share of entries; above about 20 % a weight gradient by events takes longer than the dense one
 LEAST_VALUES = 1 << 16  # of x: below, the dense product takes less time than finding events does
 KINDS = {torch.uint8: 0, torch.float32: 1, torch.float64: 2}
 

@@ -4,16 +4,52 @@
 
 #include <stddef.h>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+
+/* 16 values at once; what is written beyond the events found is overwritten by the next ones */
+static inline int64_t compress(__m512 v, int32_t first, int32_t *columns, float *values, int32_t *ones)
+{
+    const __m512i number = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __mmask16 found = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    const __m512i column = _mm512_add_epi32(number, _mm512_set1_epi32(first));
+    if (!found) return 0;
+    *ones &= !_mm512_mask_cmp_ps_mask(found, v, _mm512_set1_ps(1.0f), _CMP_NEQ_UQ);
+    _mm512_storeu_si512(columns, _mm512_maskz_compress_epi32(found, column));
+    _mm512_storeu_ps(values, _mm512_maskz_compress_ps(found, v));
+    return __builtin_popcount(found);
+}
+
+static inline int64_t compress_float(const float *x, int32_t first, int32_t *columns, float *values, int32_t *ones)
+{
+    return compress(_mm512_loadu_ps(x), first, columns, values, ones);
+}
+
+static inline int64_t compress_byte(const uint8_t *x, int32_t first, int32_t *columns, float *values, int32_t *ones)
+{
+    const __m512i wide = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)x));
+    return compress(_mm512_cvtepi32_ps(wide), first, columns, values, ones);
+}
+#endif
+
 #define TYPE uint8_t
 #define NAME(x) x##_byte
+#ifdef __AVX512F__
+#define COMPRESS compress_byte
+#endif
 #include "events.inc"
 #undef TYPE
 #undef NAME
+#undef COMPRESS
 
 #define TYPE float
 #define REAL float
 #define NAME(x) x##_float
+#ifdef __AVX512F__
+#define COMPRESS compress_float
+#endif
 #include "events.inc"
+#undef COMPRESS
 #include "sparse.inc"
 #undef TYPE
 #undef REAL
