@@ -36,7 +36,7 @@ RECIPES: dict[str, Recipe] = {
             source="Lui & Neftci 2021, arXiv:2104.14117; LSQ: Esser et al. 2020, arXiv:1902.08153",
             steps=(
                 EvaluateStep(),
-                SensitivityStep(surrogate=Surrogate()),  # the slope that training uses (the same note)
+                SensitivityStep(surrogate=Surrogate()),  # slope 6, not chosen per network: the same note
                 AllocateStep(
                     predictor="trace"
                 ),  # what fine-tuning cannot repair; docs/adr/0007-plans-before-fine-tuning.md

@@ -1,4 +1,4 @@
-"""Learning rates by where the training starts, and kind and size of network (docs/adr/0008-start-by-membranes.md)."""
+"""Learning rates by where the training starts, and kind and size of network (docs/adr/0009-start-by-membranes.md)."""
 
 from __future__ import annotations
 
