@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,9 @@ from engine.curvature.linear_network import LinearNetwork, LinearStage
 from engine.network.model import Connection
 
 MOST_ENTRIES = 4_000_000  # of a layer's Hessians: up to here every row has one of its own
-CHUNK = 64  # steps whose traces are kept at once
+CHUNK = 64  # steps whose traces are kept at once, fewer where they would take more than
+MOST_KEPT = 2**26  # numbers: 512 MiB of traces or patches at a time
+MOST_COLUMNS = 8192  # of one Hessian: 512 MiB, of which rounding needs several at once
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ def membrane_hessians(networks: Iterable[LinearNetwork]) -> dict[str, tuple[Memb
     Returns:
         For every layer one Hessian where all its inputs are linear, else one per connection. Rows share one where
         they would take more than ``MOST_ENTRIES`` numbers, and in convolutions; the membrane's mean leak is used there.
-        Layers without weights, and grouped convolutions, are left out.
+        Layers without weights, grouped convolutions, and what has more than ``MOST_COLUMNS`` inputs are left out.
     """
     total: dict[str, tuple[MembraneHessian, ...]] = {}
     steps = 0
@@ -66,8 +69,13 @@ def _add(one: tuple[MembraneHessian, ...], other: tuple[MembraneHessian, ...]) -
 def _of_stage(network: LinearNetwork, stage: LinearStage) -> list[MembraneHessian]:
     wires = [w.connection for w in stage.wires if w.weight is not None]
     if wires and all(c.kind == "linear" and not c.after for c in wires) and len(stage.shape) == 1:
-        return [_linear(network, stage, wires)]
-    return [_patches(network, stage, c) for c in wires if c.groups == 1]
+        return [_linear(network, stage, wires)] if sum(map(_inputs, wires)) < MOST_COLUMNS else []
+    return [_patches(network, stage, c) for c in wires if c.groups == 1 and _inputs(c) <= MOST_COLUMNS]
+
+
+def _inputs(connection: Connection) -> int:
+    """Weights of one output neuron or channel."""
+    return 0 if connection.weight is None else prod(connection.weight.shape[1:])
 
 
 def _linear(network: LinearNetwork, stage: LinearStage, connections: list[Connection]) -> MembraneHessian:
@@ -93,9 +101,10 @@ def _by_row(stage: LinearStage, z: Tensor, near: Tensor | None) -> Tensor:
     carry = stage.neurons.carry
     p = z.new_zeros(z.shape[1], rows, z.shape[2])
     matrix = z.new_zeros(rows, z.shape[2], z.shape[2])
-    for start in range(0, len(z), CHUNK):
+    size = max(1, min(CHUNK, MOST_KEPT // p.numel()))
+    for start in range(0, len(z), size):
         kept = []
-        for t in range(start, min(start + CHUNK, len(z))):
+        for t in range(start, min(start + size, len(z))):
             gain = carry[t] if carry.dim() == 3 else carry
             p = p * gain.expand(z.shape[1], rows).unsqueeze(2) + z[t].unsqueeze(1)
             kept.append(p)
@@ -110,14 +119,21 @@ def _patches(network: LinearNetwork, stage: LinearStage, connection: Connection)
     seen = network.seen[connection.name]
     z = seen.reshape(network.steps, network.batch, *seen.shape[1:])
     p = _filtered(stage, z).flatten(0, 1)
-    if connection.kind == "linear":
-        columns = p
-        near = None
-    else:
-        columns, near = _unfold(connection, p), _near_positions(stage, connection)
-    rows = columns.reshape(-1, columns.shape[-1])
-    weighted = rows if near is None else rows * near.reshape(-1, 1)
-    return MembraneHessian(((connection.name, rows.shape[1]),), (weighted.T @ rows).unsqueeze(0), with_bias=False)
+    linear, columns = connection.kind == "linear", _inputs(connection)
+    near = None if linear else _near_positions(stage, connection)
+    matrix = p.new_zeros(columns, columns)
+    size = max(1, MOST_KEPT // (columns * _positions(connection, p)))
+    for start in range(0, len(p), size):
+        part = p[start : start + size]
+        rows = (part if linear else _unfold(connection, part)).reshape(-1, columns)
+        weighted = rows if near is None else rows * near[start : start + size].reshape(-1, 1)
+        matrix += weighted.T @ rows
+    return MembraneHessian(((connection.name, columns),), matrix.unsqueeze(0), with_bias=False)
+
+
+def _positions(connection: Connection, p: Tensor) -> int:
+    """Places where a kernel is laid on one row of ``p``; 1 of a linear map."""
+    return 1 if connection.kind == "linear" else _unfold(connection, p[:1]).shape[1]
 
 
 def _unfold(connection: Connection, p: Tensor) -> Tensor:

@@ -83,7 +83,9 @@ class FinetuneStep(Spec):
     epochs: int = Field(default=30, ge=0, le=10_000)
     patience: int | None = Field(default=None, ge=1, description="Early stop after this many epochs without a gain")
     batch_size: int = Field(default=64, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0, description="None: by kind and size of network")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="None: 5e-4 after a second-order start, else by kind and size of network"
+    )
     distillation: float = Field(default=0.9, ge=0, le=1, description="Share of KL to the float network's counts")
     logit_scale: float | None = Field(default=None, gt=0, description="None: chosen on the training split")
     start: Literal["second_order", "mse"] = Field(

@@ -59,7 +59,7 @@ def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
             )  # fmt: skip
 
         done[phase] = state
-        resume = None if state is None else TrainingState(**state)
+        resume = None if state is None else TrainingState(**_on_device(state, device))
         return train(
             network, parameters, data, spec,
             seed=context.job.seed, peak_rate=rate, logit_scale=scale, resume=resume, on_epoch=on_epoch,
@@ -107,7 +107,13 @@ def _start(spec: FinetuneStep, work: Work, plan: Plan, context: Context) -> tupl
     if spec.start == "mse" or train_split is None:
         return form, parameters
     rows = np.random.default_rng(context.job.seed).permutation(len(train_split))[: spec.start_samples]
-    return form, second_order_start(form, parameters, train_split.x[np.sort(rows)])
+    rounded = second_order_start(form, parameters, train_split.x[np.sort(rows)])
+    names = [c.name for c in work.network.weighted]
+    if same := [name for name in names if rounded[f"weight:{name}"] is parameters[f"weight:{name}"]]:
+        context.events.log(
+            f"finetune: no second-order start for {', '.join(same)} (grouped, 1 bit, or too many inputs)"
+        )
+    return form, rounded
 
 
 def _training_data(spec: FinetuneStep, work: Work, device: torch.device) -> tuple[TrainingData, float]:
@@ -126,6 +132,15 @@ def _training_data(spec: FinetuneStep, work: Work, device: torch.device) -> tupl
         y_val=torch.as_tensor(val.y, device=device),
     )
     return data, spec.logit_scale or choose_logit_scale(teacher.cpu(), y.cpu())
+
+
+def _on_device(state: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    """A saved state, which is read into main memory, with its parameters where training runs (Adam moves its own)."""
+    moved = {
+        key: {name: value.to(device) for name, value in state[key].items()}
+        for key in ("parameters", "average", "best", "start")
+    }
+    return {**state, **moved}
 
 
 def _resumed_epoch(saved: Mapping[str, Any]) -> int | None:

@@ -107,3 +107,20 @@ def test_grouped_convolutions_are_left_out() -> None:
     seen = {name for each in membrane_hessians([network]).values() for h in each for name, _ in h.columns}
     assert grouped
     assert not grouped & seen
+
+
+@pytest.mark.parametrize("name", ["subtract_same_step", "cubalif", "convolution", "convolution_1d"])
+def test_pieces_that_bound_memory_add_up(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = membrane_hessians(linearised(name))
+    monkeypatch.setattr(membrane_hessian, "MOST_KEPT", 1)
+    pieces = membrane_hessians(linearised(name))
+    assert whole.keys() == pieces.keys()
+    for layer, each in whole.items():
+        for one, other in zip(each, pieces[layer], strict=True):
+            assert torch.allclose(one.matrix, other.matrix, rtol=1e-12)
+
+
+def test_what_has_too_many_inputs_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(membrane_hessian, "MOST_COLUMNS", 0)
+    assert membrane_hessians(linearised("convolution")) == {}
+    assert membrane_hessians(linearised("subtract_same_step")) == {}

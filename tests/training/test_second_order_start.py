@@ -62,3 +62,21 @@ def test_one_bit_weights_start_as_they_are() -> None:
     form, before = start_training(network, narrow(network, 1), (0, 1))
     after = second_order_start(form, before, np.ones((2, 10, 3), np.uint8))
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_inputs_that_never_fire_leave_scales_and_nearest_levels() -> None:
+    """Nothing is known then: every factor costs the same."""
+    network = objective_of(next(c for c in CASES if c.name == "convolution")).network
+    form, before = start_training(network, narrow(network, 3), (0, 1))
+    after = second_order_start(form, before, np.zeros((2, 10, *network.input_shape), np.uint8))
+    first = next(c for c in network.weighted if c.kind != "linear")
+    scale = f"log2_scale:{first.target}"
+    assert torch.equal(after[scale], before[scale])
+    for name in before:
+        assert bool(torch.isfinite(after[name]).all())
+    program, plain = to_program(form, after), to_program(form, before)
+    for one, other in zip(program.connections, plain.connections, strict=True):
+        if one.name == first.name:
+            assert one.weight is not None
+            assert other.weight is not None
+            assert np.array_equal(one.weight, other.weight)
