@@ -13,8 +13,8 @@ from tests.api.test_jobs import PLAN, refused
 @pytest.mark.parametrize(
     ("fields", "code", "pointer", "words"),
     [
-        ({"program_bytes": 10}, "budget_infeasible", "/program_bytes", "weights alone take 11 at 2 bits"),
-        ({"gates": {"max_program_bytes": 10}}, "budget_infeasible", "/gates/max_program_bytes", "10 bytes cannot"),
+        ({"program_bytes": 8}, "budget_infeasible", "/program_bytes", "weights alone take 10 at 2 bits"),
+        ({"gates": {"max_program_bytes": 8}}, "budget_infeasible", "/gates/max_program_bytes", "8 bytes cannot"),
         ({"program_bytes": 20, "plan": PLAN}, "contradictory_gates", "/program_bytes", "weights alone take 21 bytes"),
         (
             {"gates": {"max_mean_weight_bits": 3}, "plan": PLAN},

@@ -77,7 +77,7 @@ def test_a_wrong_shape_is_refused_quickly_in_little_memory(kind: str, tmp_path: 
     assert "expected shape (" in answer["detail"]
     assert "found (" in answer["detail"]
     assert seconds < 1.0
-    assert peak < 400 << 20
+    assert peak < 256 << 20  # an idle interpreter with h5py takes about 60 MiB
 
 
 @pytest.mark.parametrize(

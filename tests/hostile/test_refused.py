@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,27 +40,35 @@ def test_refused_with_its_code(
     assert not (tmp_path / "unpickled").exists()
 
 
+# A child's peak starts at the resident size of whoever forked it: a small process stands between it and pytest.
+MEASURE = (
+    "import json, os, subprocess, sys\n"
+    "process = subprocess.Popen(sys.argv[1:], stderr=subprocess.DEVNULL)\n"
+    "_, status, usage = os.wait4(process.pid, 0)\n"
+    "print(json.dumps([usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024]), file=sys.stderr)\n"
+)
+
+
 def run_child(asked: dict[str, Any]) -> tuple[dict[str, Any], float, int]:
     """Answer, processor seconds, and peak resident bytes of the child.
 
     Wall time would measure the other work of a busy test machine; the child waits for nothing.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker.intake_child"],
+    command = [sys.executable, "-m", "worker.intake_child"]
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", MEASURE, *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps(asked).encode() + b"\n")
-    process.stdin.flush()
-    answer = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stdin.close()
-    process.stdout.close()
-    return json.loads(answer), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
+        process.stdin.flush()  # and left open: the child ends with its parent
+        answer = json.loads(process.stdout.read())
+        seconds, peak = json.loads(process.stderr.read())
+    return answer, seconds, peak
 
 
 DANGEROUS = [

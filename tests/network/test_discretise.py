@@ -152,6 +152,7 @@ def test_maps_stand_before_and_after_weights() -> None:
     assert fc.before == (Flatten(0, 2),)
     facts = summarise(image("in conv pool a flat fc b out"), network)
     assert len(facts.pop("preset_hints")) == len(PRESETS)
+    assert facts.pop("target_facts")["neurons"] == 8  # without the output
     assert facts == {
         "nodes": 8,
         "parameters": 26,
