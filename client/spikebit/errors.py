@@ -20,6 +20,7 @@ _USAGE_CODES = frozenset(
         "invalid_step",
         "contradictory_gates",
         "budget_infeasible",
+        "target_violated",
         "invalid_gates",
         "invalid_plan",
         "validation_failed",
@@ -116,6 +117,7 @@ _ADVICE = {
     "service_unavailable": "Try again in a moment; /readyz of the service says which part is down.",
     "unknown_preset": "GET /v1/dynamics and docs/dynamics.md list the presets.",
     "unknown_recipe": "GET /v1/recipes lists the recipes.",
+    "target_violated": "GET /v1/targets lists the targets and their limits.",
     "worker_lost": "The service gave up after several attempts: its log says why the worker process ended.",
     "out_of_memory": "Use fewer samples or a smaller batch size, or a worker with more memory.",
 }

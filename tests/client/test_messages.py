@@ -12,7 +12,7 @@ from rich.console import Console
 from spikebit.client import Client
 from spikebit.display import print_error
 from spikebit.endpoint import find_endpoint
-from spikebit.errors import Problem, UsageError
+from spikebit.errors import SERVICE, USAGE, Problem, UsageError
 from spikebit.tables import record_table
 
 Run = Callable[..., Any]
@@ -31,6 +31,12 @@ def test_a_detail_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().err
     assert shown.count("unknown recipe 'x'") == 1
     assert "at /recipe" in shown
+
+
+@pytest.mark.parametrize("code", ["unknown_recipe", "target_violated"])
+def test_what_was_typed_is_usage_and_a_failed_job_is_not(code: str) -> None:
+    assert Problem(422, {"code": code}).exit_code == USAGE
+    assert Problem(None, {"code": code}).exit_code == SERVICE
 
 
 def test_an_interrupted_wait_names_the_job(
