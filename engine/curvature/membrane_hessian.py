@@ -20,7 +20,7 @@ from engine.network.model import Connection
 MOST_ENTRIES = 4_000_000  # of a layer's Hessians: up to here every row has one of its own
 CHUNK = 64  # steps whose traces are kept at once, fewer where they would take more than
 MOST_KEPT = 2**26  # numbers: 512 MiB of traces or patches at a time
-MOST_COLUMNS = 8192  # of one Hessian: 512 MiB, of which rounding needs several at once
+MOST_COLUMNS = 4096  # of one Hessian: 128 MiB, of which rounding needs several at once, and minutes beyond
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,8 @@ def _near_positions(stage: LinearStage, connection: Connection) -> Tensor | None
 
 
 def _nearness(stage: LinearStage) -> Tensor | None:
-    """The surrogate, 1 at its highest, ``[time, batch, neuron...]``; None: all steps count alike (no spikes)."""
-    spike = stage.neurons.spike
-    return None if spike is None else spike / spike.amax().clamp_min(torch.finfo(spike.dtype).tiny)
+    """The surrogate ``[time, batch, neuron...]``, in its own unit: blocks add up; None: all steps count alike."""
+    return stage.neurons.spike
 
 
 def _current(stage: LinearStage, z: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="hessian-mixed",
             title="Mixed precision by curvature, fine-tuned in integer arithmetic",
-            source="Lui & Neftci 2021, arXiv:2104.14117; LSQ: Esser et al. 2020, arXiv:1902.08153",
+            source="Lui & Neftci 2021, arXiv:2104.14117; LSQ: Esser et al. 2020, arXiv:1902.08153; start: "
+            "Frantar & Alistarh 2022, arXiv:2208.11580, and Shi et al. 2025, arXiv:2506.03996",
             steps=(
                 EvaluateStep(),
                 SensitivityStep(surrogate=Surrogate()),  # slope 6, not chosen per network: the same note
@@ -48,7 +49,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe(
             name="microcontroller",
             title="Mixed precision by curvature, fine-tuned, as C99 with a self-test",
-            source="Lui & Neftci 2021, arXiv:2104.14117; LSQ: Esser et al. 2020, arXiv:1902.08153",
+            source="Lui & Neftci 2021, arXiv:2104.14117; LSQ: Esser et al. 2020, arXiv:1902.08153; start: "
+            "Frantar & Alistarh 2022, arXiv:2208.11580, and Shi et al. 2025, arXiv:2506.03996",
             steps=(
                 EvaluateStep(),
                 SensitivityStep(surrogate=Surrogate()),

@@ -19,7 +19,7 @@ from engine.specs.plan import Plan
 from engine.specs.report import Section
 from engine.steps.context import ArtifactFile, Context, Measured, Work
 
-FORMAT = 1
+FORMAT = 2  # 2: the optimiser keeps scales in a group of their own
 _SECTIONS: TypeAdapter[tuple[Section, ...]] = TypeAdapter(tuple[Section, ...])
 
 

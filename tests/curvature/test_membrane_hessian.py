@@ -38,7 +38,7 @@ def by_loops(network: LinearNetwork, stage: LinearStage, row: int) -> Array:
             z = np.concatenate([*seen, [1.0]])
             i = z if leak is None else float(leak.mean()) * i + z
             p = carry[t, sample, row] * p + i
-            near = 1.0 if spike is None else float(spike[t, sample, row] / spike.max())
+            near = 1.0 if spike is None else float(spike[t, sample, row])
             total = total + near * np.outer(p, p)
     return np.asarray(total / (network.steps * network.batch))
 
@@ -94,11 +94,12 @@ class _Forgets:
 
 
 def test_blocks_add_up() -> None:
-    one, two = membrane_hessians(linearised("convolution")), membrane_hessians(linearised("convolution", blocks=2))
-    assert one.keys() == two.keys()
-    (whole,) = membrane_hessians(linearised("li_membrane_sum"))["out"]
-    (parts,) = membrane_hessians(linearised("li_membrane_sum", blocks=2))["out"]
-    assert torch.allclose(whole.matrix, parts.matrix)
+    for name in ("convolution", "recurrent", "li_membrane_sum"):
+        whole, parts = membrane_hessians(linearised(name)), membrane_hessians(linearised(name, blocks=2))
+        assert whole.keys() == parts.keys()
+        for layer, each in whole.items():
+            for one, two in zip(each, parts[layer], strict=True):
+                assert torch.allclose(one.matrix, two.matrix)
 
 
 def test_grouped_convolutions_are_left_out() -> None:
