@@ -73,17 +73,21 @@ def backward(
     g_membrane: Tensor | None,
     *,
     recurrent_wanted: bool,
+    sums_wanted: bool = True,
 ) -> ScanGradients:
-    """Gradients of everything that flowed into :func:`forward`, from those of spikes and membranes."""
+    """Gradients of everything that flowed into :func:`forward`, from those of spikes and membranes.
+
+    ``sums_wanted``: those of biases, thresholds and resets too.
+    """
     u = saved.u
     given = replace(given, current=torch.empty_like(u, dtype=given.current.dtype))
     g_current = given.current
     separate = recurrent_wanted and (given.gain is not None or given.current.dtype != given.dtype)
     g_acc = torch.empty_like(u) if separate else None
-    g_bias = torch.empty_like(u[0]) if rule.bias is not None else None
-    g_bias_i = torch.empty_like(u[0]) if rule.bias_i is not None else None
-    g_fire = torch.empty_like(u[0]) if rule.fire_at is not None else None
-    g_sub = torch.empty_like(u[0]) if rule.reset_sub is not None else None
+    g_bias = torch.empty_like(u[0]) if sums_wanted and rule.bias is not None else None
+    g_bias_i = torch.empty_like(u[0]) if sums_wanted and rule.bias_i is not None else None
+    g_fire = torch.empty_like(u[0]) if sums_wanted and rule.fire_at is not None else None
+    g_sub = torch.empty_like(u[0]) if sums_wanted and rule.reset_sub is not None else None
     packed = _pack(found, given, rule, gradient)
     if given.recurrent is not None:
         packed.struct.recurrent = packed.pointer(given.recurrent.detach())  # [to, from]

@@ -149,8 +149,9 @@ class _Scan(torch.autograd.Function):
             )
         else:
             grads = native_scan.backward(
-                found, given, ctx.rule, ctx.gradient, saved, g_spikes, g_membrane, recurrent_wanted=wanted
-            )
+                found, given, ctx.rule, ctx.gradient, saved, g_spikes, g_membrane, recurrent_wanted=wanted,
+                sums_wanted=any(ctx.needs_input_grad[2:6]),
+            )  # fmt: skip
         sums = (grads.bias, grads.bias_i, grads.fire_at, grads.reset_sub)
         reduced = [
             total.sum_to_size(shape) if asked and shape is not None and total is not None else None

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.kernels.byte_conv import byte_conv2d
 from engine.kernels.exact_conv import exact_conv2d
 from engine.kernels.neuron_scan import ScanResult, neuron_scan
 from engine.kernels.rules import NeuronRule
@@ -147,6 +148,8 @@ def _product(synapse: Synapse, spikes: Tensor) -> Tensor:
         if value.dim() == 2:
             return spike_linear(value, weight, synapse.bias)
         return F.linear(value.to(weight.dtype), weight, synapse.bias)
+    if (kept := _convolve_bytes(synapse, spikes)) is not None:
+        return kept
     value = spikes if weight is None else spikes.to(weight.dtype)
     for step in connection.before:
         value = apply_map(step, value)
@@ -159,6 +162,17 @@ def _product(synapse: Synapse, spikes: Tensor) -> Tensor:
             value = value.contiguous(memory_format=torch.channels_last)  # several times faster on few channels
         value = convolve(value, weight, synapse.bias, *geometry)
     return value
+
+
+def _convolve_bytes(synapse: Synapse, spikes: Tensor) -> Tensor | None:
+    """A convolution in training whose input is bytes as they came; None where it is another."""
+    connection, weight = synapse.connection, synapse.weight
+    if weight is None or connection.kind != "conv2d" or connection.before or spikes.dtype != torch.uint8:
+        return None
+    if weight.dtype != torch.float32 or spikes.device.type != "cpu" or not torch.is_grad_enabled():
+        return None
+    geometry = connection.stride, connection.padding, connection.dilation, connection.groups
+    return byte_conv2d(spikes, weight, synapse.bias, geometry)
 
 
 def _convolve_exactly(synapse: Synapse, spikes: Tensor) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from dataclasses import replace
 from typing import Any
@@ -266,3 +267,38 @@ def test_channels_may_be_innermost_in_memory():
     assert_same_bits((results[0][0], results[0][1][:1]), (results[1][0], results[1][1][:1]))
     torch.testing.assert_close(results[0][1][1], results[1][1][1])  # summed over neurons in another order
     assert neuron_scan(inner, rule).spikes.stride() == inner.stride()
+
+
+FUSED = [
+    dict(order="after_leak", timing="next_step"),
+    dict(),
+]
+
+
+@needs_library
+@pytest.mark.parametrize("dtype", [F32, F64], ids=["float32", "float64"])
+@pytest.mark.parametrize("through", [True, False])
+@pytest.mark.parametrize("limit", [None, (-1.5, 1.5)])
+@pytest.mark.parametrize("compare", ["gt", "ge"])
+@pytest.mark.parametrize("learned", [True, False])
+@pytest.mark.parametrize("reset", FUSED)
+def test_the_one_pass_backward_is_the_torch_scans_to_the_bit(reset, learned, compare, limit, through, dtype):
+    """The rules that native/fused.inc takes: gradients of spikes alone."""
+    generator = torch.Generator().manual_seed(5)
+    fire = (torch.rand(7, generator=generator, dtype=dtype) + 0.4).requires_grad_(learned)
+    sub = (fire.detach() * 0.9).requires_grad_(learned)
+    bias = (torch.randn(7, generator=generator, dtype=dtype) * 0.05).requires_grad_(learned)
+    leak = FloatLeak(torch.rand(7, generator=generator, dtype=dtype))
+    rule = NeuronRule(leak_v=leak, fire_at=fire, reset_sub=sub, bias=bias, compare=compare, limit=limit, **reset)
+    current = (torch.randn(9, 90, 7, generator=generator, dtype=dtype) + 0.3).requires_grad_()
+    g = torch.randn(9, 90, 7, generator=generator, dtype=dtype)
+    for gain in (None, torch.tensor(2.0, dtype=dtype)):
+        results = []
+        for off in (False, True):
+            with native.switched_off() if off else contextlib.nullcontext():
+                found = neuron_scan(current, rule, gain=gain, gradient=SpikeGradient(3.0, through))
+            leaves = [current, *([fire, sub, bias] if learned else [])]
+            with native.switched_off() if off else contextlib.nullcontext():
+                results.append(torch.autograd.grad(found.spikes, leaves, g))
+        assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
+        assert results[0][0].abs().sum() > 0
