@@ -79,11 +79,17 @@ def _contest(workload: Workload, folder: Path, python: Path) -> Iterator[Finding
         yield _agreement(workload, folder, ours, theirs)
         first, second = (_probes(peer) for peer in (theirs, double))
         detached = _cost(setups["pyhessian"], rounds["pyhessian"], _needed(first))
-        runs = [ours.ask("analysis", quantity="hessian", reset="detached", seed=seed) for seed in range(ANALYSES)]
+        runs = [
+            ours.ask("analysis", quantity="hessian", reset="detached", seed=seed, min_probes=4)
+            for seed in range(ANALYSES)
+        ]
         yield _against(f"hessian_detached.{workload.name}", detached, first, runs)
         runs = [ours.ask("analysis", quantity="ggn", reset="through", seed=seed) for seed in range(ANALYSES)]
         yield _against(f"ggn_through.{workload.name}", detached, first, runs)
-        runs = [ours.ask("analysis", quantity="hessian", reset="through", seed=seed) for seed in range(ANALYSES)]
+        runs = [
+            ours.ask("analysis", quantity="hessian", reset="through", seed=seed, min_probes=4)
+            for seed in range(ANALYSES)
+        ]
         floor = [layer["gauss_newton"] for layer in runs[0]["layers"]]
         own = _cost(setups["double"], rounds["double"], _needed(second, floor))
         yield _against(f"hessian_through.{workload.name}", own, second, runs)

@@ -17,7 +17,7 @@ from benchmarks.workloads import WORKLOADS, load_weights, samples
 from engine.kernels.step import SpikeGradient, neuron_step, start_state
 from engine.network.model import INPUT
 from engine.network.prepare import prepare
-from engine.network.simulate import apply_synapse
+from engine.reference.plain_network import plain_synapse
 
 
 class Contestant:
@@ -54,7 +54,7 @@ class Contestant:
         for stage in prepared.stages:
             (synapse,) = stage.synapses
             spikes = seen[synapse.connection.source]
-            current = apply_synapse(synapse, spikes.flatten(0, 1), stage.shape, torch.float32)
+            current = plain_synapse(synapse, spikes.flatten(0, 1), stage.shape)
             steps = current.reshape(*self.x.shape[:2], *stage.shape).unbind(0)
             state = start_state(stage.rule, steps[0])
             fired, membranes = [], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Protocol
 
 import torch
@@ -119,6 +120,9 @@ class MseCounts:
 OUTPUT_LOSSES: dict[str, Callable[[float], OutputLoss]] = {"cross_entropy": CrossEntropy, "mse_counts": MseCounts}
 
 
+EIGHT_SIGNS = ((torch.arange(256).unsqueeze(1) >> torch.arange(8)) & 1) * 2 - 1  # [byte, bit]
+
+
 def rademacher(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
     """Independent signs ±1, drawn on the CPU so that every device sees the same ones.
 
@@ -126,5 +130,7 @@ def rademacher(shape: tuple[int, ...], like: Tensor, generator: torch.Generator)
         >>> rademacher((3,), torch.zeros(1), torch.Generator().manual_seed(0)).abs().tolist()
         [1.0, 1.0, 1.0]
     """
-    signs = torch.randint(0, 2, shape, generator=generator, dtype=torch.int8) * 2 - 1
-    return signs.to(device=like.device, dtype=like.dtype)
+    count = prod(shape)
+    rows = torch.randint(0, 256, (-(-count // 8),), generator=generator, dtype=torch.uint8)  # eight signs a byte
+    signs = EIGHT_SIGNS.to(like.dtype).index_select(0, rows.to(torch.int32)).flatten()[:count]
+    return signs.reshape(shape).to(like.device)

@@ -8,10 +8,25 @@ import torch
 from torch import Tensor
 
 from engine.curvature.objective import Objective
+from engine.curvature.wires import wire_of
 from engine.kernels.step import SpikeGradient, neuron_step, start_state
 from engine.network.model import INPUT
 from engine.network.prepare import prepare
-from engine.network.simulate import apply_synapse, value_now
+from engine.network.simulate import Synapse, value_now
+
+
+def plain_synapse(synapse: Synapse, spikes: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """``gain·(after(W ∗ before(s)) + bias)`` by torch's own dense operations, which autograd differentiates twice.
+
+    The engine's synapses may take a sparse path whose gradient has no graph.
+    """
+    wire = wire_of(synapse, shape, spikes.dtype)
+    if synapse.weight is None:
+        return wire.push(spikes)
+    raw = wire.product(wire.map(spikes), synapse.weight)
+    if synapse.bias is not None:
+        raw = raw + synapse.bias.reshape(-1, *[1] * (raw.dim() - 2))
+    return wire.finish(raw)
 
 
 def plain_outputs(objective: Objective, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -40,7 +55,7 @@ def plain_outputs(objective: Objective, weights: Mapping[str, Tensor], x: Tensor
             for synapse in stage.synapses:
                 source = synapse.connection.source
                 seen = value_now(synapse.connection, t, before[source], paths[source])
-                total = total + apply_synapse(synapse, seen, stage.shape, prepared.dtype)
+                total = total + plain_synapse(synapse, seen, stage.shape)
             states[stage.name] = neuron_step(stage.rule, states[stage.name], total, gradient)
             paths[stage.name].append(states[stage.name].n)
         read = states[prepared.output]
