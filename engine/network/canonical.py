@@ -69,10 +69,11 @@ def from_canonical(data: bytes) -> Graph:
         for key, array in tensors.items():
             name, _, entry = key.rpartition("/")
             values[name][entry] = array
+        kinds = {name: str(record.pop("type")) for name, record in values.items()}
         edges = tuple((str(source), str(target)) for source, target in document["edges"])
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidModel("not_canonical", f"expected a model in canonical form: {str(error)[:200]}", None) from error
-    return Graph({name: make_node(name, str(record.pop("type")), record) for name, record in values.items()}, edges)
+    return Graph({name: make_node(name, kinds[name], record) for name, record in values.items()}, edges)
 
 
 def write_canonical(graph: Graph, path: Path) -> str:
