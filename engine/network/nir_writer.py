@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from engine.network.graph import Graph
+from engine.network.graph import Edge, Graph
 from engine.network.normal import complete
 from engine.network.shapes import infer_shapes
 
 LAYOUT_VERSION = "1.0.8"  # the nir release whose layout this is
 
 
-def write_nir(graph: Graph, path: Path) -> None:
+def write_nir(graph: Graph, path: Path, edges: Sequence[Edge] | None = None) -> None:
     """Write a flat graph as a NIR file.
 
     What the ``nir`` package insists on and a file may lack is filled in: shapes of convolutions and Flatten, zero
@@ -23,6 +24,7 @@ def write_nir(graph: Graph, path: Path) -> None:
     Args:
         graph: the graph.
         path: the file to write; an existing one is replaced.
+        edges: the graph's edges in the order that the file gets, for readers to which it matters; None: sorted.
 
     Raises:
         InvalidModel: ``shape_conflict``, where shapes do not fit.
@@ -32,8 +34,8 @@ def write_nir(graph: Graph, path: Path) -> None:
         file.create_dataset("version", data=LAYOUT_VERSION, dtype=h5py.string_dtype())
         top = file.create_group("node")
         top.create_dataset("type", data="NIRGraph", dtype=h5py.string_dtype())
-        edges = np.array(graph.edges, dtype=object).reshape(-1, 2)
-        top.create_dataset("edges", data=edges, dtype=h5py.string_dtype())
+        order = np.array(graph.edges if edges is None else edges, dtype=object).reshape(-1, 2)
+        top.create_dataset("edges", data=order, dtype=h5py.string_dtype())
         nodes = top.create_group("nodes")
         for name, node in graph.nodes.items():
             group = nodes.create_group(name)
