@@ -21,6 +21,7 @@ from engine.kernels.neuron_scan import ScanResult, neuron_scan
 from engine.kernels.rules import NeuronRule
 from engine.kernels.spike_linear import spike_linear
 from engine.kernels.step import NeuronState, SpikeGradient, neuron_step, start_state
+from engine.network.linear_readout import contract_readout
 from engine.network.model import INPUT, Connection, Flatten, Map, Scale
 from engine.specs.dynamics import Readout
 from engine.specs.steps import Surrogate
@@ -99,15 +100,32 @@ def run(
     results: dict[str, ScanResult] = {}
     for component in prepared.components:
         stages = [prepared.stages[index] for index in component]
+        if gradient is not None and (total := _contracted(prepared, component, seen, wanted)) is not None:
+            return Trace(total, *_kept(results, wanted))
         for name, result in _run_component(prepared, stages, seen, gradient).items():
             results[name] = result
             seen[name] = result.spikes
     out = results[prepared.output]
-    return Trace(
-        counts=read_out(prepared.readout, out, prepared.sum_dtype).flatten(1),
-        spikes={name: r.spikes for name, r in results.items() if name in wanted or "*" in wanted},
-        states={name: r.final for name, r in results.items()},
-    )
+    return Trace(read_out(prepared.readout, out, prepared.sum_dtype).flatten(1), *_kept(results, wanted))
+
+
+def _kept(results: Mapping[str, ScanResult], wanted: set[str]) -> tuple[dict[str, Tensor], dict[str, NeuronState]]:
+    spikes = {name: r.spikes for name, r in results.items() if name in wanted or "*" in wanted}
+    return spikes, {name: r.final for name, r in results.items()}
+
+
+def _contracted(
+    prepared: Prepared, component: tuple[int, ...], seen: Mapping[str, Tensor], wanted: set[str]
+) -> Tensor | None:
+    """The readout at once, where it is the last layer, linear, and nobody wants to see it."""
+    stage = prepared.stages[component[0]]
+    asked = "*" in wanted or stage.name in wanted
+    if asked or component != prepared.components[-1] or len(component) > 1 or stage.name != prepared.output:
+        return None
+    if prepared.readout != "membrane_sum" or len(stage.synapses) != 1:
+        return None
+    source = stage.synapses[0].connection.source
+    return None if source == stage.name else contract_readout(stage, seen[source], prepared.dtype)
 
 
 def read_out(readout: Readout, result: ScanResult, dtype: torch.dtype | None = None) -> Tensor:
