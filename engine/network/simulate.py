@@ -23,6 +23,7 @@ from engine.kernels.spike_linear import spike_linear
 from engine.kernels.step import NeuronState, SpikeGradient, neuron_step, start_state
 from engine.network.linear_readout import contract_readout
 from engine.network.model import INPUT, Connection, Flatten, Map, Scale
+from engine.network.readout import read_out
 from engine.specs.dynamics import Readout
 from engine.specs.steps import Surrogate
 
@@ -126,18 +127,6 @@ def _contracted(
         return None
     source = stage.synapses[0].connection.source
     return None if source == stage.name else contract_readout(stage, seen[source], prepared.dtype)
-
-
-def read_out(readout: Readout, result: ScanResult, dtype: torch.dtype | None = None) -> Tensor:
-    """The output of a layer over all steps, ``[batch, neuron...]``; sums are taken in ``dtype`` (None: the state's)."""
-    if readout == "spike_count":
-        return result.spikes.sum(0, dtype=dtype)
-    if result.membrane is None:
-        raise ValueError(f"readout {readout} needs the membrane, which was not kept")
-    if readout == "membrane_sum":
-        return result.membrane.sum(0, dtype=dtype)
-    kept = result.membrane.amax(0) if readout == "membrane_max" else result.membrane[-1]
-    return kept if dtype is None else kept.to(dtype)
 
 
 def apply_synapse(synapse: Synapse, spikes: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

@@ -13,6 +13,7 @@ from engine.kernels.neuron_scan import ScanResult, saving_scan
 from engine.kernels.rules import NeuronRule
 from engine.kernels.step import NeuronState, needed, neuron_step, reset_by, start_state
 from engine.network.model import INPUT
+from engine.network.readout import read_out
 from engine.network.simulate import (
     Prepared,
     Stage,
@@ -20,7 +21,6 @@ from engine.network.simulate import (
     dense_weight,
     is_dense,
     outer_current,
-    read_out,
     value_now,
 )
 
