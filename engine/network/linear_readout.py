@@ -38,7 +38,7 @@ def contract_readout(stage: Stage, spikes: Tensor, dtype: torch.dtype) -> Tensor
     plain = link.kind == "linear" and not link.after and not link.delayed and link.delay is None
     if weight is None or not plain or not all(isinstance(step, Flatten) for step in link.before):
         return None
-    if isinstance(rule.leak_v, FloatLeak) and rule.leak_v.factor.numel() == 1:
+    if isinstance(rule.leak_v, FloatLeak) and rule.leak_v.factor.numel() == 1 and not rule.leak_v.factor.requires_grad:
         factor = rule.leak_v.factor.detach().double().reshape(())
     elif isinstance(rule.leak_v, NoLeak):
         factor = torch.ones((), dtype=torch.float64, device=spikes.device)
