@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.grad import conv1d_input, conv2d_input
 
 from engine.network.model import Connection, Flatten, Map, Scale
-from engine.network.simulate import Synapse, apply_map, late
+from engine.network.simulate import late
+from engine.network.synapse import Synapse, apply_map
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,15 @@ class EventsStruct(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("begin", "count", "columns", "values"))
 
 
+class TapsStruct(ctypes.Structure):
+    """``Taps`` of native/sparse.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("channels", "places")),
+        *((name, ctypes.c_void_p) for name in ("begin", "row", "place")),
+    )
+
+
 class BackwardStruct(ctypes.Structure):
     """``Backward`` of native/scan.h."""
 
@@ -105,6 +114,8 @@ class Library:
     find_events: Kernel
     multiply_rows: Kernel
     add_outer: Kernel
+    convolve_rows: Kernel
+    add_taps: Kernel
 
 
 def library() -> Library | None:
@@ -222,10 +233,14 @@ def _bind(dll: ctypes.CDLL, level: str) -> Library:
     pointer, whole = ctypes.c_void_p, ctypes.c_int64
     dll.spikebit_find_events.argtypes = [ctypes.c_int32, pointer, whole, whole, whole, *[pointer] * 5]
     dll.spikebit_find_events.restype = whole
-    for function in (dll.spikebit_multiply_rows, dll.spikebit_add_outer):
+    for function in (
+        dll.spikebit_multiply_rows, dll.spikebit_add_outer, dll.spikebit_convolve_rows, dll.spikebit_add_taps,
+    ):  # fmt: skip
         function.restype = None
     dll.spikebit_multiply_rows.argtypes = [ctypes.c_int32, *[pointer] * 4, *[whole] * 3]
     dll.spikebit_add_outer.argtypes = [ctypes.c_int32, *[pointer] * 3, *[whole] * 4]
+    dll.spikebit_convolve_rows.argtypes = [ctypes.c_int32, *[pointer] * 5, *[whole] * 2]
+    dll.spikebit_add_taps.argtypes = [ctypes.c_int32, *[pointer] * 4, *[whole] * 2]
     return Library(
         level,
         kernels,
@@ -233,4 +248,6 @@ def _bind(dll: ctypes.CDLL, level: str) -> Library:
         dll.spikebit_find_events,
         dll.spikebit_multiply_rows,
         dll.spikebit_add_outer,
+        dll.spikebit_convolve_rows,
+        dll.spikebit_add_taps,
     )

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.network.model import INPUT, SumPool
-from engine.network.simulate import Prepared, Synapse, apply_synapse
+from engine.network.simulate import Prepared
+from engine.network.synapse import Synapse, apply_synapse
 from engine.specs.report import SynapticOperations
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from engine.kernels.rules import FloatLeak, Leak, NeuronRule, NoLeak
 from engine.network.model import Array, Network, NeuronLayer, shrink
-from engine.network.simulate import Prepared, Stage, Synapse, components_of
+from engine.network.simulate import Prepared, Stage, components_of
+from engine.network.synapse import Synapse
 from engine.specs.dynamics import Dynamics
 
 MakeTensor = Callable[[Array], Tensor]

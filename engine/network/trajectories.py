@@ -14,15 +14,8 @@ from engine.kernels.rules import NeuronRule
 from engine.kernels.step import NeuronState, needed, neuron_step, reset_by, start_state
 from engine.network.model import INPUT
 from engine.network.readout import read_out
-from engine.network.simulate import (
-    Prepared,
-    Stage,
-    apply_synapse,
-    dense_weight,
-    is_dense,
-    outer_current,
-    value_now,
-)
+from engine.network.simulate import Prepared, Stage, dense_weight, is_dense, outer_current, value_now
+from engine.network.synapse import apply_synapse
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from engine.kernels.rules import Leak, MulShiftLeak, NeuronRule, ShiftLeak
 from engine.network.model import SumPool
-from engine.network.simulate import Prepared, Stage, Synapse
+from engine.network.simulate import Prepared, Stage
+from engine.network.synapse import Synapse
 
 LARGEST_STATE = 1 << 22
 LARGEST_SUM = 1 << 23  # with a state and a bias below 2^22 each, no partial sum reaches 2^24

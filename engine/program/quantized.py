@@ -17,7 +17,8 @@ from torch import Tensor
 
 from engine.kernels.rules import Leak, MulShiftLeak, NeuronRule, NoLeak, ShiftLeak
 from engine.network.model import INPUT, Array, Connection, Network, NeuronLayer, SumPool, shrink
-from engine.network.simulate import Prepared, Stage, Synapse, components_of
+from engine.network.simulate import Prepared, Stage, components_of
+from engine.network.synapse import Synapse
 from engine.program.bounds import FLOAT32_EXACT
 from engine.program.geometry import apply_maps, sum_shape
 from engine.program.integerize import IntegerWeights, integerize, pool_factor

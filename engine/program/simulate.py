@@ -13,7 +13,8 @@ from torch import Tensor
 
 from engine.kernels.rules import Leak, MulShiftLeak, NeuronRule, NoLeak, ShiftLeak
 from engine.network.model import Connection as FloatConnection
-from engine.network.simulate import Prepared, Stage, Synapse, Trace, components_of, run
+from engine.network.simulate import Prepared, Stage, Trace, components_of, run
+from engine.network.synapse import Synapse
 from engine.program.bounds import FLOAT32_EXACT, ConnectionBounds, program_bounds
 from engine.program.program import Connection, IntArray, IntegerProgram, Layer
 from engine.program.program import Leak as IntegerLeak

@@ -12,7 +12,8 @@ from engine.curvature.wires import wire_of
 from engine.kernels.step import SpikeGradient, neuron_step, start_state
 from engine.network.model import INPUT
 from engine.network.prepare import prepare
-from engine.network.simulate import Synapse, value_now
+from engine.network.simulate import value_now
+from engine.network.synapse import Synapse
 
 
 def plain_synapse(synapse: Synapse, spikes: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -10,7 +10,8 @@ import torch
 from engine.kernels.rules import FloatLeak, NeuronRule, NoLeak
 from engine.network.linear_readout import contract_readout
 from engine.network.model import Connection, Flatten
-from engine.network.simulate import Prepared, Stage, Synapse, run
+from engine.network.simulate import Prepared, Stage, run
+from engine.network.synapse import Synapse
 from engine.specs.steps import Surrogate
 
 D = torch.float64

@@ -51,6 +51,7 @@ static inline int64_t compress_byte(const uint8_t *x, int32_t first, int32_t *co
 #include "events.inc"
 #undef COMPRESS
 #include "sparse.inc"
+#include "sparse_conv.inc"
 #undef TYPE
 #undef REAL
 #undef NAME
@@ -60,6 +61,7 @@ static inline int64_t compress_byte(const uint8_t *x, int32_t first, int32_t *co
 #define NAME(x) x##_double
 #include "events.inc"
 #include "sparse.inc"
+#include "sparse_conv.inc"
 
 /* Events of all rows, or −1 where they exceed `room` or a value is no float; kind 0: bytes, 1: float, 2: double. */
 int64_t spikebit_find_events(int32_t kind, const void *x, int64_t rows, int64_t wide, int64_t room, int64_t *begin,
@@ -82,4 +84,18 @@ void spikebit_add_outer(int32_t kind, const Events *events, const void *g, void 
 {
     if (kind == 1) add_outer_float(events, g, gradient, rows, wide, first, last);
     else add_outer_double(events, g, gradient, rows, wide, first, last);
+}
+
+void spikebit_convolve_rows(int32_t kind, const Events *events, const Taps *taps, const void *weight, const void *bias,
+                            void *out, int64_t first, int64_t last)
+{
+    if (kind == 1) convolve_rows_float(events, taps, weight, bias, out, first, last);
+    else convolve_rows_double(events, taps, weight, bias, out, first, last);
+}
+
+void spikebit_add_taps(int32_t kind, const Events *events, const Taps *taps, const void *g, void *gradient,
+                       int64_t first, int64_t last)
+{
+    if (kind == 1) add_taps_float(events, taps, g, gradient, first, last);
+    else add_taps_double(events, taps, g, gradient, first, last);
 }

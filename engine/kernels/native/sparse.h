@@ -11,4 +11,10 @@ typedef struct {
     const float *values;
 } Events;
 
+/* What input position p adds to: for t in begin[p]..begin[p+1]−1 row[t] of the weights at place[t] of the output. */
+typedef struct {
+    int64_t channels, places;
+    const int32_t *begin, *row, *place;
+} Taps;
+
 #endif
