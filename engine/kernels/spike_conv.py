@@ -145,8 +145,6 @@ class _SpikeConv(torch.autograd.Function):
             stride, padding, dilation, groups = ctx.geometry
             # only its shape and format are read
             like = torch.empty(ctx.x_shape, dtype=g.dtype, memory_format=torch.channels_last)
-                ctx.x_shape, dtype=g.dtype, device=g.device, memory_format=torch.channels_last
-            )  # only its shape and format are read
             g_x, _, _ = torch.ops.aten.convolution_backward(
                 g, like, weight, None, stride, padding, dilation, False, [0, 0], groups, [True, False, False]
             )

@@ -55,7 +55,7 @@ def _product(synapse: Synapse, spikes: Tensor) -> Tensor:
         flat = all(isinstance(step, Flatten) for step in connection.before)
         value = spikes if flat else spikes.to(weight.dtype)
         if torch.is_grad_enabled() and connection.before == (Flatten(0, 2),) and _channels_innermost(value):
-            weight = weight.unflatten(1, value.shape[1:]).permute(0, 2, 3, 1).flatten(1)  # far smaller than the spikes
+            weight = weight.reshape(-1, *value.shape[1:]).permute(0, 2, 3, 1).flatten(1)  # far smaller than the spikes
             return spike_linear(value.permute(0, 2, 3, 1).flatten(1), weight, synapse.bias)
         for step in connection.before:
             value = apply_map(step, value)
