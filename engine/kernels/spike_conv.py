@@ -138,7 +138,7 @@ class _SpikeConv(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        weight, *kept = ctx.saved_tensors
+        weight, begin, count, columns, values = ctx.saved_tensors
         g = g.contiguous(memory_format=torch.channels_last)
         g_x = g_weight = None
         if ctx.needs_input_grad[0]:
@@ -150,7 +150,7 @@ class _SpikeConv(torch.autograd.Function):
             )
             g_x = g_x.to(ctx.x_dtype)
         if ctx.needs_input_grad[1]:
-            g_weight = _weight_gradient(ctx, Events(*kept, ctx.wide), g)
+            g_weight = _weight_gradient(ctx, Events(begin, count, columns, values, ctx.wide), g)
         return g_x, g_weight, g.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None, None, None, None, None
 
 
