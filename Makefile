@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Empty: pip's own index. Set it to one of PyTorch's wheel indexes to pick a CPU or CUDA build (README, "torch").
 TORCH_INDEX_URL ?=
+# Lava runs on Python 3.10 alone.
+PYTHON310 ?= python3.10
 DEVICE ?= cpu
 NAME ?=
 STAMP := $(VENV)/.installed
@@ -11,7 +13,7 @@ STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.built
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test test-slow test-frameworks lint format serve bench lock frameworks fixtures example-digits example-zoo clean
+.PHONY: help setup demo test test-slow test-frameworks lint format serve bench lock frameworks frameworks-lava fixtures example-digits example-zoo clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +74,13 @@ frameworks: .venv-frameworks/.installed .venv-sinabs/.installed ## Two venvs wit
 	.venv-sinabs/bin/python -m pip install -q $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL)) --no-deps -r $<
 	@touch $@
 
+frameworks-lava: .venv-lava/.installed ## A venv with lava-nc and lava-dl, for the test of the Lava export
+
+.venv-lava/.installed: requirements/frameworks-lava.txt
+	$(PYTHON310) -m venv .venv-lava
+	.venv-lava/bin/python -m pip install -q --no-deps -r $<
+	@touch $@
+
 fixtures: frameworks ## Make tests/fixtures/networks again, by the frameworks' own code
 	rm -f tests/fixtures/networks/*
 	for net in snntorch norse spikingjelly; do .venv-frameworks/bin/python -W ignore -m tests.fixtures.make.$${net}_nets || exit 1; done
@@ -95,4 +104,4 @@ example-zoo: setup frameworks ## Train the networks of examples/zoo again, each 
 	.venv-sinabs/bin/python -m examples.zoo.motion_sinabs out/zoo/motion.npz
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .venv-frameworks .venv-sinabs out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-frameworks .venv-sinabs .venv-lava out .pytest_cache .mypy_cache .ruff_cache .hypothesis

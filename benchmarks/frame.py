@@ -21,6 +21,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 BENCHMARKS: dict[str, str] = {
     "api": "benchmarks.api",
     "curvature": "benchmarks.curvature",
+    "exports": "benchmarks.exports",
     "inference": "benchmarks.inference",
     "plans": "benchmarks.plans",
     "prediction": "benchmarks.prediction",

@@ -87,7 +87,7 @@ def _spread(flat: IntArray, shape: tuple[int, ...], what: str) -> IntArray:
     if flat.size == prod(shape):
         return flat.reshape(shape)
     if flat.size == 1:
-        return np.full(shape, flat[0])
+        return np.broadcast_to(flat[0], shape)  # a view: a few bytes of payload must not become gigabytes
     if flat.size == shape[0]:
-        return np.broadcast_to(flat.reshape(-1, *[1] * (len(shape) - 1)), shape).copy()
+        return np.broadcast_to(flat.reshape(-1, *[1] * (len(shape) - 1)), shape)
     raise ProgramError(f"{what}: expected 1, {shape[0]} or {prod(shape)} entries, found {flat.size}")

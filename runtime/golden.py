@@ -7,7 +7,6 @@ import io
 import struct
 import zipfile
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from runtime.program import Program
 from runtime.runner import Trace, run
 
 Arrays = dict[str, NDArray[Any]]
+LARGEST_GOLDEN = 1 << 30  # bytes inflated: 1 MiB of spikes compresses some 100:1
 UNREADABLE = (  # all that NumPy, zipfile and zlib raise on bytes that are no npz, or claim too much
     ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, RuntimeError, struct.error,
     zipfile.BadZipFile, zlib.error,
@@ -82,16 +82,11 @@ def replay(program: Program, data: bytes) -> tuple[list[str], int, int]:
     return problems, len(x), sum(int(spikes.size) for spikes in trace.spikes.values())
 
 
-def read_golden(path: Path) -> bytes:
-    """The bytes of a golden file; ProgramError where there is none."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ProgramError(f"{path.name} cannot be read: {error.strerror}") from error
-
-
 def _load(data: bytes) -> Arrays:
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as members:
+            if sum(member.file_size for member in members.infolist()) > LARGEST_GOLDEN:
+                raise ProgramError(f"golden.npz: expected at most {LARGEST_GOLDEN} bytes when inflated")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except UNREADABLE as error:

@@ -17,11 +17,12 @@ from runtime.arrays import Arrays
 from runtime.check import check_program
 from runtime.errors import ProgramError
 from runtime.fields import Fields
+from runtime.files import read_inside
 from runtime.program import Connection, Flatten, InputFormat, IntArray, Layer, Leak, Map, Program, SumPool
 
 FORMAT, VERSIONS = "spikebit-program", (1, 2)
 UNSEALED = "0" * 64
-LARGEST_SIZE = 1 << 26  # neurons of a layer: its arrays are held in int64
+LARGEST_SIZE = 1 << 26  # neurons of a program, weights of a connection: their arrays are held in int64
 
 
 def read_program(folder: str | Path) -> Program:
@@ -30,8 +31,8 @@ def read_program(folder: str | Path) -> Program:
     Raises:
         ProgramError: a file is absent, or is not what docs/program.md says.
     """
-    manifest = load_manifest(_bytes(Path(folder) / "manifest.json"))
-    payload = _bytes(Path(folder) / "payload.bin")
+    manifest = load_manifest(read_inside(Path(folder), "manifest.json"))
+    payload = read_inside(Path(folder), "payload.bin")
     expected = Fields(manifest["digests"], "digests").inside("payload")
     size, digest = expected.integer("bytes", 0), expected.text("sha256")
     if len(payload) != size:
@@ -45,7 +46,8 @@ def read_program(folder: str | Path) -> Program:
 def program_digest(folder: str | Path) -> str:
     """SHA-256 of the bytes of ``manifest.json`` followed by those of ``payload.bin``, in hexadecimal."""
     folder = Path(folder)
-    return hashlib.sha256(_bytes(folder / "manifest.json") + _bytes(folder / "payload.bin")).hexdigest()
+    parts = (read_inside(folder, "manifest.json"), read_inside(folder, "payload.bin"))
+    return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def load_manifest(data: bytes) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def load_manifest(data: bytes) -> dict[str, Any]:
     """
     try:
         manifest = json.loads(data.decode())
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of too many digits
         raise ProgramError(f"manifest.json is not JSON: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ProgramError(f"manifest.json is not of format {FORMAT!r}")
@@ -85,6 +87,8 @@ def parse_program(manifest: dict[str, Any], payload: bytes) -> Program:
     version = fields.integer("version", min(VERSIONS), max(VERSIONS))
     arrays = Arrays(fields.objects("arrays"), payload)
     layers = tuple(_layer(entry, index, arrays) for index, entry in enumerate(fields.objects("layers")))
+    if sum(prod(layer.shape) for layer in layers) > LARGEST_SIZE:
+        raise ProgramError(f"manifest.layers: expected at most {LARGEST_SIZE} neurons in all")
     connections = tuple(_connection(entry, index, arrays) for index, entry in enumerate(fields.objects("connections")))
     arrays.done()
     program = Program(
@@ -235,12 +239,8 @@ def _pair(fields: Fields, name: str, lo: int) -> tuple[int, int]:
     return first, second
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ProgramError(f"{path.name} cannot be read: {error.strerror}") from error
-
-
 def _canonical(value: object) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+    except (ValueError, RecursionError) as error:  # half a surrogate pair is JSON, but no text
+        raise ProgramError(f"manifest.json is not text: {error}") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.exports.c99 import HEADER, SOURCE, export_c99
 from engine.exports.c99_golden import golden_sample
+from engine.exports.lava import NETWORK, export_lava
 from engine.exports.tensors import MANIFEST, TENSORS, export_tensors
 from engine.program.program import IntArray, IntegerProgram
 
@@ -48,4 +49,17 @@ def write_tensors(program: IntegerProgram, sample: IntArray, folder: Path) -> Ex
     return Exported({TENSORS: "application/octet-stream", MANIFEST: "application/json"}, {})
 
 
-EXPORTS: dict[str, Exporter] = {"c99": write_c99, "safetensors": write_tensors}
+def write_lava(program: IntegerProgram, sample: IntArray, folder: Path) -> Exported:
+    """Loihi's numbers as netx HDF5."""
+    made = export_lava(program)
+    (folder / NETWORK).write_bytes(made.network)
+    states = "no state can leave its width (proved)" if made.proved else "as long as no state leaves its width"
+    biased = any(layer.bias is not None for layer in program.layers)
+    facts = {
+        "equal to the program": states + ("; biases act while the first steps are on their way" if biased else ""),
+        "steps until the first answer": str(len(program.layers)),
+    }
+    return Exported({NETWORK: "application/x-hdf5"}, facts)
+
+
+EXPORTS: dict[str, Exporter] = {"c99": write_c99, "lava": write_lava, "safetensors": write_tensors}

@@ -108,13 +108,13 @@ def integer_layer(
         scale=u.astype(np.float32),
         leak_v=_named_leak(layer.decay_v, plan.leak, layer.name),
         leak_i=_named_leak(layer.decay_i, plan.leak, layer.name) if layer.decay_i is not None else None,
-        bias=integer_level(membrane, 1.0),
-        bias_i=integer_level(summed, inner) if current else None,
+        bias=integer_level(membrane, 1.0, plan.level_bits),
+        bias_i=integer_level(summed, inner, plan.level_bits) if current else None,
         current=dynamics.current,
-        floor=_floor(layer, dynamics, unit),
-        start=_start(layer, dynamics, unit),
+        floor=_floor(layer, dynamics, unit, plan.level_bits),
+        start=_start(layer, dynamics, unit, plan.level_bits),
     )
-    return made if layer.threshold is None else _spiking(made, layer.threshold, layer, dynamics, unit)
+    return made if layer.threshold is None else _spiking(made, layer, dynamics, unit, plan.level_bits)
 
 
 def integerize(
@@ -224,10 +224,12 @@ def _identity(connection: FloatConnection, scale: ArrayLike) -> Connection:
     )
 
 
-def _spiking(made: Layer, theta: Array, layer: NeuronLayer, dynamics: Dynamics, unit: Array) -> Layer:
+def _spiking(made: Layer, layer: NeuronLayer, dynamics: Dynamics, unit: Array, level_bits: int) -> Layer:
     """Thresholds and resets of a layer that fires."""
     many = dynamics.spikes_per_step == "many"
-    fire_at, reset_sub = integer_thresholds(theta, unit, dynamics.spike_test)
+    if layer.threshold is None:
+        raise TypeError("a layer that spikes has a threshold")
+    fire_at, reset_sub = integer_thresholds(layer.threshold, unit, dynamics.spike_test, level_bits)
     subtracts = dynamics.reset == "subtract" or many
     drops = dynamics.drop_reset_input and dynamics.reset != "none"
     to_value = dynamics.reset == "to_value" or drops
@@ -236,7 +238,7 @@ def _spiking(made: Layer, theta: Array, layer: NeuronLayer, dynamics: Dynamics, 
         fire_at=fire_at,
         reset=dynamics.reset,
         reset_sub=reset_sub if subtracts else None,
-        reset_to=integer_level(layer.v_reset, unit) if to_value else None,
+        reset_to=integer_level(layer.v_reset, unit, level_bits) if to_value else None,
         reset_timing=dynamics.reset_timing,
         reset_order=dynamics.reset_order,
         drop_reset_input=drops,
@@ -244,19 +246,19 @@ def _spiking(made: Layer, theta: Array, layer: NeuronLayer, dynamics: Dynamics, 
     )
 
 
-def _start(layer: NeuronLayer, dynamics: Dynamics, unit: Array) -> IntArray | None:
+def _start(layer: NeuronLayer, dynamics: Dynamics, unit: Array, level_bits: int) -> IntArray | None:
     """The membrane before the first step."""
     values = {"zero": None, "v_reset": layer.v_reset, "v_leak": layer.v_leak}[dynamics.start]
-    return None if values is None else integer_level(values, unit)
+    return None if values is None else integer_level(values, unit, level_bits)
 
 
-def _floor(layer: NeuronLayer, dynamics: Dynamics, unit: Array) -> IntArray | None:
+def _floor(layer: NeuronLayer, dynamics: Dynamics, unit: Array, level_bits: int) -> IntArray | None:
     """The membrane's floor; only layers that fire have one (the profile's floor belongs to its spiking neuron)."""
     if dynamics.membrane_floor == "none" or layer.threshold is None:
         return None
     if dynamics.membrane_floor == "minus_threshold":
-        return integer_level(-layer.threshold, unit)
-    return integer_level(dynamics.membrane_floor, unit)
+        return integer_level(-layer.threshold, unit, level_bits)
+    return integer_level(dynamics.membrane_floor, unit, level_bits)
 
 
 def _named_leak(decay: Array, form: LeakForm, name: str) -> Leak:

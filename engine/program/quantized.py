@@ -195,8 +195,10 @@ class _Through(torch.autograd.Function):
         return grad, None
 
 
-def _round_half_up(value: Tensor) -> Tensor:
-    rounded: Tensor = _Through.apply(value, torch.floor(value.detach() + 0.5))  # type: ignore[no-untyped-call]
+def _round_half_up(value: Tensor, step: float = 1.0) -> Tensor:
+    """The nearest multiple of ``step``, a power of two."""
+    nearest = torch.floor(value.detach() / step + 0.5) * step
+    rounded: Tensor = _Through.apply(value, nearest)  # type: ignore[no-untyped-call]
     return rounded
 
 
@@ -205,9 +207,10 @@ def _rule(
 ) -> NeuronRule:
     dynamics, plan = layer.obeys(form.network.dynamics), form.neuron_plan(layer.name)
     low, high = state_limits(plan.state_bits)
+    step = 2.0**plan.level_bits
 
     def level(values: Array) -> Tensor:
-        return _round_half_up(torch.as_tensor(shrink(values), device=form.device) / unit)
+        return _round_half_up(torch.as_tensor(shrink(values), device=form.device) / unit, step)
 
     cuba = layer.decay_i is not None
     drive = torch.as_tensor(shrink(layer.drive), device=form.device) / unit
@@ -215,20 +218,24 @@ def _rule(
     if layer.threshold is not None:
         ratio = parameters[f"threshold:{layer.name}"] / unit
         exact = torch.floor(ratio.detach()) + 1 if dynamics.spike_test == "gt" else torch.ceil(ratio.detach())
+        reset_sub = _round_half_up(ratio, step)
+        if plan.level_bits:
+            exact = reset_sub.detach() + 1
         fire_at = _Through.apply(ratio, exact)  # type: ignore[no-untyped-call]
-        reset_sub = _round_half_up(ratio)
     floor = None
     if dynamics.membrane_floor == "minus_threshold" and layer.threshold is not None:
-        floor = torch.floor(-parameters[f"threshold:{layer.name}"].detach() / unit.detach() + 0.5)
+        floor = _round_half_up(-parameters[f"threshold:{layer.name}"].detach() / unit.detach(), step)
     elif isinstance(dynamics.membrane_floor, float | int) and layer.threshold is not None:
-        floor = torch.floor(float(dynamics.membrane_floor) / unit.detach() + 0.5)
+        floor = _round_half_up(float(dynamics.membrane_floor) / unit.detach(), step)
     starts = {"zero": None, "v_reset": layer.v_reset, "v_leak": layer.v_leak}
     start = starts[dynamics.start]
     return NeuronRule(
         leak_v=_leak(layer.decay_v, plan, form.device),
         leak_i=None if layer.decay_i is None else _leak(layer.decay_i, plan, form.device),
-        bias=None if cuba and not np.any(layer.drive) else _round_half_up(drive if cuba else drive + bias / inner),
-        bias_i=_round_half_up(bias / inner) if cuba else None,
+        bias=None
+        if cuba and not np.any(layer.drive)
+        else _round_half_up(drive if cuba else drive + bias / inner, step),
+        bias_i=_round_half_up(bias / inner, step) if cuba else None,
         fire_at=fire_at,
         compare="ge",
         reset=dynamics.reset,

@@ -19,16 +19,20 @@ from engine.specs.plan import LeakForm, NoLeak, ShiftLeak
 Array = NDArray[np.float64]
 
 
-def integer_thresholds(theta: ArrayLike, unit: ArrayLike, test: Literal["gt", "ge"]) -> tuple[IntArray, IntArray]:
+def integer_thresholds(
+    theta: ArrayLike, unit: ArrayLike, test: Literal["gt", "ge"], level_bits: int = 0
+) -> tuple[IntArray, IntArray]:
     """The two integers of a threshold (DESIGN 5, Thresholds).
 
     ``v > θ`` fires at ``floor(θ/unit) + 1``, ``v ≥ θ`` at ``ceil(θ/unit)``; ``reset_sub = floor(θ/unit + 1/2)``, so
-    ``fire_at - reset_sub`` is 0 or 1.
+    ``fire_at - reset_sub`` is 0 or 1. Where levels are multiples of ``s = 2**level_bits``, the threshold is the nearest
+    multiple and a chip's ``v > θ``: ``reset_sub = s·floor(θ/(unit·s) + 1/2)``, ``fire_at = reset_sub + 1``.
 
     Args:
         theta: thresholds, any shape.
         unit: worth of one state unit, broadcastable to ``theta``, positive.
         test: ``gt`` or ``ge``.
+        level_bits: of the layer's plan.
 
     Returns:
         ``(fire_at, reset_sub)``, int64.
@@ -38,6 +42,9 @@ def integer_thresholds(theta: ArrayLike, unit: ArrayLike, test: Literal["gt", "g
         [5, 4]
     """
     ratio = np.asarray(theta, dtype=np.float64) / np.asarray(unit, dtype=np.float64)
+    if level_bits:
+        coarse = integer_level(theta, unit, level_bits)
+        return coarse + 1, coarse
     fire_at = np.floor(ratio) + 1 if test == "gt" else np.ceil(ratio)
     return _to_int64(fire_at, "a threshold"), _to_int64(np.floor(ratio + 0.5), "a threshold")
 
@@ -62,15 +69,15 @@ def check_programmable(network: Network) -> None:
             raise NotRepresentable("node_not_representable", detail, connection.name)
 
 
-def integer_level(value: ArrayLike, unit: ArrayLike) -> IntArray:
-    """A bias, reset value, floor or start in state units: ``floor(value/unit + 1/2)``.
+def integer_level(value: ArrayLike, unit: ArrayLike, level_bits: int = 0) -> IntArray:
+    """A bias, reset value, floor or start in state units: ``s·floor(value/(unit·s) + 1/2)`` with ``s = 2**level_bits``.
 
     Example:
         >>> integer_level([0.6, -0.6], 0.25).tolist()
         [2, -2]
     """
     ratio = np.asarray(value, dtype=np.float64) / np.asarray(unit, dtype=np.float64)
-    return _to_int64(np.floor(ratio + 0.5), "a level")
+    return _to_int64(np.floor(ratio * 2.0**-level_bits + 0.5), "a level") << level_bits
 
 
 def leak_entry(decay: ArrayLike, form: LeakForm) -> Leak:

@@ -53,6 +53,12 @@ class NeuronPlan(Spec):
     fraction_bits: int = Field(
         default=3, ge=0, le=16, description="3 leaves a 16-bit state room: float membranes reach hundreds of thresholds"
     )
+    level_bits: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="Thresholds, biases, resets and starts are multiples of 2^level_bits state units (Loihi: 6)",
+    )
     leak: LeakForm = MulShiftLeak()
 
 

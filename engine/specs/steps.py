@@ -116,7 +116,7 @@ class IntegerizeStep(Spec):
     golden_samples: int = Field(default=16, ge=1, le=64)
 
 
-ExportFormat = Literal["c99", "safetensors"]
+ExportFormat = Literal["c99", "lava", "safetensors"]
 
 
 class ExportStep(Spec):

@@ -34,6 +34,8 @@ class Target(Spec):
     leak: LeakForm = Field(default=MulShiftLeak(), description="What allocate writes into a plan")
     resets: tuple[Reset, ...] = ("subtract", "to_value", "none")
     max_spikes: int = Field(default=65535, description="Most spikes of a neuron in one step")
+    fraction_bits: int | None = Field(default=None, description="Fraction bits that allocate writes; fewer do not fit")
+    level_bits: int = Field(default=0, description="Thresholds and biases are multiples of 2^level_bits state units")
     granularity: Literal["layer", "channel"] = Field(default="channel", description="Finest scale of weights")
     layers: int | None = Field(default=None, description="Most neuron layers")
     inputs: int | None = Field(default=None, description="Most input values of a step")
@@ -68,10 +70,10 @@ TARGETS: dict[str, Target] = {
         Target(name="generic", title="Any machine with integers", source="docs/program.md"),
         Target(name="c99", title="Microcontrollers, by the C99 export", source="docs/exports/c99.md"),
         Target(
-            name="loihi2", title="Intel Loihi 2 by Lava", source="lava-dl netx and SLAYER; brian2-loihi documentation",
+            name="loihi2", title="Intel Loihi 2 by Lava", source="lava-nc 0.10.0, PyLifModelBitAcc; lava-dl 0.6.0",
             weight_bits=8, state_bits=24, kinds=("if", "lif", "cubalif"), leaks=("none", "mul_shift"),
             leak=MulShiftLeak(shift_bits=12, rounding="toward_zero"), resets=("to_value",), max_spikes=1,
-            granularity="layer", unconfirmed=("state_bits", "resets"),
+            fraction_bits=7, level_bits=6, granularity="layer",
         ),
         Target(
             name="speck", title="SynSense Speck (DYNAP-CNN) by Sinabs", source="sinabs 3.1.3, backend.dynapcnn",
@@ -144,6 +146,10 @@ def plan_violations(target: Target, plan: Plan) -> tuple[Violation, ...]:
             found.append(
                 _violation(f"neurons.{name}.state_bits", str(neuron.state_bits), f"at most {most}", f"{most} bits")
             )
+        for field, least in (("fraction_bits", target.fraction_bits), ("level_bits", target.level_bits)):
+            if least is not None and getattr(neuron, field) < least:
+                told_value = str(getattr(neuron, field))
+                found.append(_violation(f"neurons.{name}.{field}", told_value, f"at least {least}", f"{least} bits"))
         if neuron.leak.kind not in target.leaks:
             allowed = ", ".join(target.leaks)
             found.append(_violation(f"neurons.{name}.leak", neuron.leak.kind, allowed, f"leak {target.leak.kind}"))
@@ -161,7 +167,14 @@ def fit_steps(target: Target, steps: Sequence[Step]) -> tuple[Step, ...]:
 def _fit(target: Target, step: AllocateStep) -> AllocateStep:
     leak = step.neuron.leak if step.neuron.leak.kind in target.leaks and target.leak.kind != "none" else target.leak
     leak = leak if step.neuron.leak != NeuronPlan().leak else target.leak
-    neuron = step.neuron.model_copy(update={"state_bits": min(step.neuron.state_bits, target.state_bits), "leak": leak})
+    held = {"state_bits": min(step.neuron.state_bits, target.state_bits), "leak": leak}
+    if target.fraction_bits is not None:  # a chip with its own unit of states: its whole width is there for the asking
+        held |= {
+            "fraction_bits": target.fraction_bits,
+            "level_bits": target.level_bits,
+            "state_bits": target.state_bits,
+        }
+    neuron = step.neuron.model_copy(update=held)
     return step.model_copy(
         update={
             "widths": tuple(bits for bits in step.widths if bits <= target.weight_bits),

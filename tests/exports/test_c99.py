@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -11,65 +12,10 @@ import numpy as np
 import pytest
 
 from engine.exports.c99 import HEADER, SOURCE, export_c99
-from engine.exports.c99_golden import golden_sample
-from engine.program.manifest import build_manifest
-from engine.program.pack import payload
-from engine.program.program import IntArray, IntegerProgram
-from runtime import parse_program, run
+from tests.exports.compiled import CC, STRICT, compiled, reference
 from tests.program.programs import adversarial_program, random_input, random_program
 
-CC = shutil.which("gcc") or shutil.which("cc")
-STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
-SANE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g0")
 pytestmark = pytest.mark.skipif(CC is None, reason="no C compiler on this machine")
-
-
-def driver(program: IntegerProgram, steps: int) -> str:
-    """A main that reads one sample and prints every layer's spikes and states after every step."""
-    lines = []
-    for k, layer in enumerate(program.layers):
-        for part in ("n", "v", *(["i"] if layer.leak_i is not None else [])):
-            lines.append(f'for (j = 0; j < {layer.size}; ++j) printf("%ld ", (long)s.{part}{k}[j]);')
-    return "\n".join(
-        [
-            "#include <stdio.h>", f'#include "{HEADER}"', "int main(void) {",
-            "static spikebit_state s; static spikebit_input x[SPIKEBIT_INPUTS]; long value; int t, j;",
-            "spikebit_start(&s);", f"for (t = 0; t < {steps}; ++t) {{",
-            'for (j = 0; j < SPIKEBIT_INPUTS; ++j) { if (scanf("%ld", &value) != 1) return 1;',
-            "x[j] = (spikebit_input)value; }",
-            "spikebit_step(&s, x);", *lines, "}",
-            'for (j = 0; j < SPIKEBIT_OUTPUTS; ++j) printf("%lld ", (long long)s.readout[j]);',
-            'printf("%ld %d\\n", (long)s.clamped, spikebit_self_test()); return 0; }',
-        ]
-    )  # fmt: skip
-
-
-def reference(program: IntegerProgram, x: IntArray) -> list[int]:
-    """The same numbers from the reference runner."""
-    trace = run(parse_program(build_manifest(program, {}), payload(program)), x[None], history=True)
-    numbers: list[int] = []
-    for t in range(len(x)):
-        for layer in program.layers:
-            state = trace.history[layer.name][t]
-            for part in (state.n, state.v, state.i):
-                numbers += [] if part is None else [int(value) for value in part.reshape(-1)]
-    return [*numbers, *(int(value) for value in trace.counts[0]), trace.clamped, 0]
-
-
-def compiled(program: IntegerProgram, x: IntArray, folder: Path) -> list[int]:
-    """The numbers of the exported program, its self-test's result last."""
-    folder.mkdir(exist_ok=True)
-    made = export_c99(program, golden_sample(program, x))
-    (folder / HEADER).write_text(made.header)
-    (folder / SOURCE).write_text(made.source)
-    (folder / "main.c").write_text(driver(program, len(x)))
-    command = [str(CC), *STRICT, *SANE, "-DSPIKEBIT_SELF_TEST", SOURCE, "main.c", "-o", "program"]
-    built = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    text = " ".join(str(int(value)) for value in x.reshape(-1))
-    ran = subprocess.run(["./program"], cwd=folder, input=text, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    return [int(word) for word in ran.stdout.split()]
 
 
 @pytest.mark.parametrize("seed", [*range(12), *(pytest.param(n, marks=pytest.mark.slow) for n in range(12, 150))])
@@ -113,3 +59,29 @@ def test_no_name_of_an_upload_reaches_the_code() -> None:
     made = export_c99(renamed)
     assert "passwd" not in made.source.replace("_etc_passwd", "")
     assert made.source.count("#include") == export_c99(program).source.count("#include")
+
+
+def test_nothing_of_libc_no_heap_and_a_size_that_is_printed(tmp_path: Path) -> None:
+    """What the object needs from outside is memset and memcpy at most; the state is as large as the header says."""
+    program = random_program(3)
+    made = export_c99(program)
+    assert set(re.findall(r"#include\s*(\S+)", made.header + made.source)) == {
+        "<stdint.h>", "<string.h>", f'"{HEADER}"'
+    }  # fmt: skip
+    assert not re.search(r"\b(malloc|calloc|realloc|free|float|double)\b", made.source)
+    (tmp_path / HEADER).write_text(made.header)
+    (tmp_path / SOURCE).write_text(made.source)
+    (tmp_path / "size.c").write_text(
+        f'#include <stdio.h>\n#include "{HEADER}"\n'
+        'int main(void) { printf("%zu", sizeof(spikebit_state)); return 0; }\n'
+    )
+    subprocess.run([str(CC), *STRICT, "-Os", "-c", SOURCE], cwd=tmp_path, check=True)
+    subprocess.run([str(CC), "size.c", "-o", "size"], cwd=tmp_path, check=True)
+    ran = subprocess.run(["./size"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    held = int(ran.stdout)
+    assert made.state_bytes <= held <= made.state_bytes + 8 * 4 * len(program.layers) + 64  # padding alone
+    if shutil.which("nm"):
+        names = subprocess.run(
+            ["nm", "--undefined-only", "spikebit_program.o"], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert {line.split()[-1] for line in names.stdout.splitlines()} <= {"memset", "memcpy", "_GLOBAL_OFFSET_TABLE_"}

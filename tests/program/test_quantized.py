@@ -23,6 +23,8 @@ CASES: list[tuple[Network, dict[str, Any]]] = [
     (recurrent(), {"state_bits": 8, "fraction_bits": 2}),
     (recurrent(readout="membrane_sum"), {"bits": 3}),
     (recurrent(), {"bits": 1}),
+    (recurrent("lava", "cubalif"), {"fraction_bits": 7, "level_bits": 6, "state_bits": 24}),
+    (convolutional("sinabs"), {"fraction_bits": 6, "level_bits": 4, "state_bits": 24}),
     (memoryless(recurrent("snntorch-leaky", "lif", gain=1.0)), {}),
 ]
 

@@ -1,0 +1,3 @@
+"""Scripts that run in another venv are no tests themselves."""
+
+collect_ignore = ["lava_driver.py"]
