@@ -13,7 +13,8 @@ from benchmarks.contestants.ours import network_of
 from benchmarks.peers import serve
 from benchmarks.workloads import WORKLOADS, load_weights, samples
 from engine.network.simulate import run
-from engine.program.events import extract_events, prepare_events, run_prepared
+from engine.program.event_tables import prepare_events
+from engine.program.events import extract_events, run_prepared
 from engine.program.quantized import start_training, to_program
 from engine.program.simulate import prepare_program
 from engine.specs.plan import Plan, WeightPlan

@@ -25,9 +25,9 @@ class LinkStruct(ctypes.Structure):
 
     _fields_ = (
         ("events", EventsStruct),
-        *((name, Address) for name in ("tap_begin", "tap_weight", "tap_target", "weights", "shift")),
+        *((name, Address) for name in ("tap_begin", "tap_weight", "tap_target", "weights", "shift", "dense")),
         ("width", ctypes.c_int64),
-        *((name, ctypes.c_int32) for name in ("wide_weights", "rows", "narrow", "self", "late")),
+        *((name, ctypes.c_int32) for name in ("wide_weights", "rows", "narrow", "late", "same_shift")),
     )
 
 
@@ -50,7 +50,7 @@ class LayerStruct(ctypes.Structure):
             (name, ctypes.c_int32)
             for name in (
                 "has_current", "current_old", "fires", "reset", "late", "before_leak", "drops", "max_spikes",
-                "readout", "reads", "low", "high", "positive",
+                "readout", "reads", "low", "high", "positive", "repeats",
             )
         ),
         *(
@@ -68,11 +68,15 @@ Function = Callable[..., int]
 
 @dataclass(frozen=True)
 class EventLibrary:
-    """``layer`` runs one layer's samples; ``extract`` turns frames of a dtype (by NumPy's name) into events."""
+    """``layer`` runs one layer's samples.
+
+    ``extract`` turns frames of a dtype (by NumPy's name) into events, ``scatter`` events into dense bytes.
+    """
 
     level: str
     layer: Function
     extract: dict[str, Function]
+    scatter: Function
 
 
 def event_library(level: str | None = None) -> tuple[EventLibrary | None, str]:
@@ -113,4 +117,6 @@ def _bind(dll: ctypes.CDLL, level: str) -> EventLibrary:
         function.argtypes = [Address, ctypes.c_int64, ctypes.c_int64, ctypes.c_int32, ctypes.c_int32, *[Address] * 5]
         function.restype = ctypes.c_int64
         extract[dtype] = function
-    return EventLibrary(level, dll.spikebit_event_layer, extract)
+    dll.spikebit_event_scatter.argtypes = [Address, ctypes.c_int64, ctypes.c_int64, Address]
+    dll.spikebit_event_scatter.restype = None
+    return EventLibrary(level, dll.spikebit_event_layer, extract, dll.spikebit_event_scatter)

@@ -116,6 +116,7 @@ class EvaluateSection(Spec):
     kind: Literal["evaluate"] = "evaluate"
     of: Literal["network", "program"]
     split: Literal["test"] = "test"
+    runner: str | None = Field(default=None, description="What ran a program; every runner gives the same numbers")
     accuracy: Accuracy
     confusion: tuple[tuple[int, ...], ...] = Field(description="Rows: label, columns: prediction")
     agreement: Agreement | None = None

@@ -16,6 +16,7 @@ from engine.network.measure import Activity, measure
 from engine.network.operations import synaptic_operations
 from engine.network.prepare import prepare
 from engine.network.simulate import Prepared
+from engine.program.runners import measure_program
 from engine.program.simulate import prepare_program
 from engine.report.statistics import accuracy_of, activity_of
 from engine.specs.report import Accuracy, Agreement, EvaluateSection, FirstDifference
@@ -35,11 +36,16 @@ def evaluate_step(spec: EvaluateStep, work: Work, context: Context) -> Work:
     began = time.perf_counter()
     test = _clamped(spec, work)
     prepared = _prepared(spec, work, context)
-    activity = measure(
-        prepared,
-        test,
-        lambda done, total: context.events.progress("evaluate", done, total, spec.of),
-    )
+
+    def progress(done: int, total: int) -> None:
+        context.events.progress("evaluate", done, total, spec.of)
+
+    runner = None
+    if spec.of == "program" and work.program is not None:
+        ran = measure_program(work.program, test, context.device, progress)
+        activity, runner = ran.activity, ran.runner
+    else:
+        activity = measure(prepared, test, progress)
     right = activity.counts.argmax(1) == test.y
     accuracy = accuracy_of(int(right.sum()), len(test))
     if spec.of == "network":
@@ -50,6 +56,7 @@ def evaluate_step(spec: EvaluateStep, work: Work, context: Context) -> Work:
     write_counts(context.out / path, _whole(activity))
     section = EvaluateSection(
         of=spec.of,
+        runner=runner,
         accuracy=accuracy,
         confusion=_confusion(test.y, activity.counts.argmax(1), activity.counts.shape[1]),
         agreement=_agreement(activity, context) if spec.of == "network" else None,

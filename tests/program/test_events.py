@@ -7,10 +7,13 @@ import pytest
 
 from engine.kernels.build import levels
 from engine.kernels.event import event_library
-from engine.program.events import run_events
+from engine.program import dense_sums
+from engine.program.event_tables import DenseChoice, prepare_events
+from engine.program.events import dense_of, extract_events, run_events
 from engine.program.manifest import build_manifest
 from engine.program.pack import payload
-from engine.program.program import IntegerProgram
+from engine.program.program import INPUT, Connection, InputFormat, IntegerProgram, Layer
+from engine.program.taps import Unsupported
 from runtime import parse_program, run
 from tests.program.programs import adversarial_program, random_input, random_program
 
@@ -18,8 +21,8 @@ THERE = [level for level in levels() if event_library(level)[0] is not None]
 pytestmark = pytest.mark.skipif(not THERE, reason="no C compiler on this machine")
 
 
-def check(program: IntegerProgram, x: np.ndarray, level: str) -> str:  # type: ignore[type-arg]
-    mine = run_events(program, x, level)
+def check(program: IntegerProgram, x: np.ndarray, level: str, dense: DenseChoice = "measured") -> str:  # type: ignore[type-arg]
+    mine = run_events(program, x, level, dense)
     theirs = run(parse_program(build_manifest(program, {}), payload(program)), x)
     np.testing.assert_array_equal(mine.counts, theirs.counts)
     assert mine.clamped == theirs.clamped
@@ -34,12 +37,13 @@ def check(program: IntegerProgram, x: np.ndarray, level: str) -> str:  # type: i
     return mine.runner
 
 
+@pytest.mark.parametrize("dense", ["never", "always"])
 @pytest.mark.parametrize("level", THERE)
-def test_every_spike_and_state_of_random_programs(level: str) -> None:
+def test_every_spike_and_state_of_random_programs(level: str, dense: DenseChoice) -> None:
     native = 0
     for seed in range(120):
         program = random_program(seed)
-        native += check(program, random_input(program, seed, steps=9), level).startswith("native")
+        native += check(program, random_input(program, seed, steps=9), level, dense).startswith("native")
     assert native > 50, "most programs must run natively, or the test says nothing"
 
 
@@ -48,3 +52,31 @@ def test_what_does_not_fit_is_handed_over_and_said(kind: str) -> None:
     program = adversarial_program(kind)
     runner = check(program, np.full((2, 5, *program.input.shape), program.input.hi), THERE[0])
     assert runner.startswith("numpy (layer ")
+
+
+@pytest.mark.parametrize("in_bytes", [True, False])
+def test_dense_sums_of_every_form(in_bytes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes and floats: both are exact, and enough of the random programs take the dense way to prove it."""
+    monkeypatch.setattr(dense_sums, "bytes_are_fast", lambda: in_bytes)
+    taken = 0
+    for seed in range(120):
+        program = random_program(seed)
+        try:
+            taken += len(prepare_events(program, THERE[-1], "always").dense)
+        except Unsupported:
+            continue
+        check(program, random_input(program, seed, steps=9), THERE[-1], "always")
+    assert taken > 40
+
+
+def test_a_busy_source_takes_the_product_and_a_quiet_one_the_events() -> None:
+    weight = np.ones((64, 256), dtype=np.int64)
+    layer = Layer("out", "if", (64,), 16, 0, np.float32(1), fire_at=300, reset="subtract", reset_sub=300)
+    connection = Connection("fc", INPUT, "out", "linear", (256,), (64,), bits=2, weight=weight)
+    prepared = prepare_events(IntegerProgram(InputFormat((256,)), (layer,), (connection,), "out"))
+    quiet, _ = extract_events(prepared, np.zeros((4, 8, 256), dtype=np.uint8))
+    busy, _ = extract_events(prepared, np.ones((4, 8, 256), dtype=np.uint8))
+    assert dense_of(prepared, connection, quiet) is None
+    sums = dense_of(prepared, connection, busy)
+    assert sums is not None
+    assert sums.unique().tolist() == [256]

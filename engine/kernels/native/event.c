@@ -11,7 +11,8 @@
 #include <immintrin.h>
 #endif
 
-enum { TILE = 512, FLUSH = 250, SLACK = 16 }; /* 250 rows of at most 127 fit 16 bits */
+enum { BIAS = 1, BIAS_I = 2, FIRE_AT = 4, RESET_SUB = 8, RESET_TO = 16, FLOOR = 32, LEAK_V = 64, LEAK_I = 128 };
+enum { TILE = 512, FLUSH = 250, SLACK = 16, MOST_LINKS = 64 }; /* 250 rows of at most 127 fit 16 bits */
 
 typedef struct {
     const int64_t *begin, *end; /* [sample, step]: where a step's events lie */
@@ -24,13 +25,14 @@ typedef struct {
     const int64_t *tap_begin;               /* [source neurons + 1] */
     const int32_t *tap_weight, *tap_target; /* first weight, first neuron of a tap */
     const void *weights;
-    const int32_t *shift; /* [neurons]: exponent + fraction bits */
+    const int32_t *shift; /* [padded]: exponent + fraction bits */
+    const int32_t *dense; /* [sample, step, neurons] sums of the source's events of that step; null: add them here */
     int64_t width;        /* weights of a tap */
     int32_t wide_weights; /* 0: int8, 1: int16 */
     int32_t rows;         /* every source neuron has one tap, over all (padded) neurons */
     int32_t narrow;       /* sums fit int16 */
-    int32_t self;         /* the source is the layer itself */
     int32_t late;         /* steps */
+    int32_t same_shift;   /* that of every neuron; -1: they differ */
 } Link;
 
 typedef struct {
@@ -47,6 +49,7 @@ typedef struct {
     Leak leak_v, leak_i;
     int32_t has_current, current_old, fires, reset, late, before_leak, drops, max_spikes, readout, reads, low, high;
     int32_t positive; /* every reset_sub is at least 0 */
+    int32_t repeats;  /* bit of a role: its values repeat every TILE neurons or less, the first TILE stand for all */
     const int32_t *bias, *bias_i, *fire_at, *reset_sub, *reset_to, *floor, *start; /* [padded] or null */
     int64_t *begin, *end; /* [sample, step] of this layer's events */
     int32_t *index, *value; /* sample s writes from s·(steps·neurons + SLACK) on; value may be null */
@@ -61,115 +64,58 @@ void spikebit_event_sizes(int64_t *sizes)
 }
 
 #define LOOP for (int64_t j = 0; j < count; ++j)
+#define FROM(role, bit) ((role) ? (role) + (la->repeats & (bit) ? 0 : first) : NULL)
 
-#if defined(__AVX512BW__)
-enum { VECTOR = 64 };
-#elif defined(__AVX2__)
-enum { VECTOR = 32 };
-#else
-enum { VECTOR = 16 };
-#endif
-typedef int16_t Wide __attribute__((vector_size(VECTOR)));
-typedef int8_t Narrow __attribute__((vector_size(VECTOR / 2)));
-enum { LANES = VECTOR / 2, BLOCK = 8 * LANES };
+#include "event_add.inc"
 
-/* Rows of int8 weights over COUNT·LANES neurons: sums stay in registers of int16 until they could overflow. */
-#define ADD_BLOCK(NAME, COUNT)                                                                                         \
-    static void NAME(const int8_t *weights, int64_t stride, const int32_t *index, int64_t events, int32_t *sums)       \
+/* Sums of one link at one step: 0 nothing arrives, 1 int32 in `sums`, 2 int16 in `sums`. */
+static int weigh(const Layer *la, const Link *link, int64_t sample, int64_t t, int32_t *restrict sums)
+{
+    const int64_t then = t - link->late;
+    if (then < 0) return 0;
+    const Events *e = &link->events;
+    const int64_t at = sample * la->steps + then, from = e->begin[at], events = e->end[at] - from;
+    if (!events) return 0;
+    const int32_t *index = e->index + from, *value = e->value ? e->value + from : NULL;
+    const int by_rows = link->rows && !value, narrow = link->narrow && !by_rows;
+    memset(sums, 0, (size_t)la->padded * (narrow ? sizeof(int16_t) : sizeof(int32_t)));
+    if (by_rows)
+        add_rows(link, la->padded, index, events, sums);
+    else
+        add_taps(link, index, value, events, sums);
+    return narrow ? 2 : 1;
+}
+
+/* A product with 2^shift, unsigned: negative numbers are never shifted. */
+#define SHIFTED(FROM, BY)                                                                                              \
+    LOOP                                                                                                               \
     {                                                                                                                  \
-        for (int64_t first = 0; first < events; first += FLUSH) {                                                      \
-            const int64_t last = first + FLUSH < events ? first + FLUSH : events;                                      \
-            Wide a[COUNT];                                                                                             \
-            int16_t flat[COUNT * LANES];                                                                               \
-            memset(a, 0, sizeof a);                                                                                    \
-            for (int64_t k = first; k < last; ++k) {                                                                   \
-                const int8_t *row = weights + (int64_t)index[k] * stride;                                              \
-                UNROLL for (int b = 0; b < COUNT; ++b) {                                                               \
-                    Narrow w;                                                                                          \
-                    memcpy(&w, row + b * LANES, sizeof w);                                                             \
-                    a[b] += __builtin_convertvector(w, Wide);                                                          \
-                }                                                                                                      \
-            }                                                                                                          \
-            memcpy(flat, a, sizeof flat);                                                                              \
-            for (int64_t j = 0; j < COUNT * LANES; ++j) sums[j] += flat[j];                                            \
-        }                                                                                                              \
+        const int32_t w = (int32_t)((uint32_t)(int32_t)(FROM)[j] << (BY));                                             \
+        acc[j] = add ? acc[j] + w : w;                                                                                 \
     }
-#define UNROLL _Pragma("GCC unroll 8")
-ADD_BLOCK(add_block, 8)
-enum { SMALL = 64 / LANES }; /* neurons are padded to 64 */
-ADD_BLOCK(add_small, SMALL)
-
-static void add_rows(const Link *link, int64_t padded, const int32_t *index, int64_t events, int32_t *restrict sums)
+static inline __attribute__((always_inline)) void shifted(const Link *link, int64_t first, int64_t count, int kind,
+                                                          const int32_t *sums, int32_t *restrict acc, const int add)
 {
-    int64_t done = 0;
-    if (!link->wide_weights)
-        for (; done + BLOCK <= padded; done += BLOCK)
-            add_block((const int8_t *)link->weights + done, padded, index, events, sums + done);
-    if (!link->wide_weights)
-        for (; done + 64 <= padded; done += 64)
-            add_small((const int8_t *)link->weights + done, padded, index, events, sums + done);
-    for (int64_t k = 0; k < events && done < padded; ++k) {
-        int64_t at = (int64_t)index[k] * padded;
-        if (link->wide_weights) {
-            const int16_t *restrict row = (const int16_t *)link->weights + at;
-            for (int64_t j = done; j < padded; ++j) sums[j] += row[j];
-        } else {
-            const int8_t *restrict row = (const int8_t *)link->weights + at;
-            for (int64_t j = done; j < padded; ++j) sums[j] += row[j];
-        }
-    }
+    const int32_t same = link->same_shift, *restrict each = link->shift + first;
+    const int16_t *restrict narrow = (const int16_t *)sums + first;
+    const int32_t *restrict wide = sums + first;
+    if (kind == 2 && same >= 0) { SHIFTED(narrow, same) }
+    else if (kind == 2) { SHIFTED(narrow, each[j]) }
+    else if (same >= 0) { SHIFTED(wide, same) }
+    else { SHIFTED(wide, each[j]) }
 }
 
-#define ADD_TAPS(SUM, WEIGHT, FACTOR)                                                                                  \
-    for (int64_t k = 0; k < events; ++k) {                                                                             \
-        const int32_t x = value ? value[k] : 1;                                                                        \
-        (void)x;                                                                                                       \
-        for (int64_t tap = link->tap_begin[index[k]]; tap < link->tap_begin[index[k] + 1]; ++tap) {                    \
-            const WEIGHT *restrict row = (const WEIGHT *)link->weights + link->tap_weight[tap];                        \
-            SUM *restrict to = (SUM *)sums + link->tap_target[tap];                                                    \
-            int64_t j = 0;                                                                                             \
-            for (; j + 16 <= width; j += 16)                                                                           \
-                for (int q = 0; q < 16; ++q) to[j + q] = (SUM)(to[j + q] + row[j + q] FACTOR);                         \
-            for (; j < width; ++j) to[j] = (SUM)(to[j] + row[j] FACTOR);                                               \
-        }                                                                                                              \
-    }
-
-static void add_taps(const Link *link, const int32_t *index, const int32_t *value, int64_t events, void *sums)
+/* What arrives at neurons [first, first + count) from all links; `kinds` are what `weigh` returned. */
+static void gather(const Layer *la, const int *kinds, int64_t first, int64_t count, const int32_t *const *sums, int32_t *acc)
 {
-    const int64_t width = link->width;
-    if (link->narrow) { /* then all values are 1 and weights are int8 */
-        ADD_TAPS(int16_t, int8_t, )
-    } else if (link->wide_weights) {
-        ADD_TAPS(int32_t, int16_t, *x)
-    } else {
-        ADD_TAPS(int32_t, int8_t, *x)
-    }
-}
-
-static void gather(const Layer *la, int64_t sample, int64_t t, int32_t *restrict acc, int32_t *restrict sums)
-{
-    memset(acc, 0, (size_t)la->padded * sizeof *acc);
+    int add = 0;
     for (int64_t l = 0; l < la->link_count; ++l) {
-        const Link *link = la->links + l;
-        const int64_t then = t - link->late, count = la->neurons;
-        if (then < 0) continue;
-        const Events *e = &link->events;
-        const int64_t at = sample * la->steps + then, from = e->begin[at], events = e->end[at] - from;
-        if (!events) continue;
-        const int32_t *index = e->index + from, *value = e->value ? e->value + from : NULL;
-        const int32_t *restrict shift = link->shift;
-        memset(sums, 0, (size_t)la->padded * sizeof *sums);
-        if (link->rows && !value)
-            add_rows(link, la->padded, index, events, sums);
-        else
-            add_taps(link, index, value, events, sums);
-        if (link->narrow && !(link->rows && !value)) {
-            const int16_t *restrict narrow = (const int16_t *)sums;
-            LOOP acc[j] += (int32_t)((uint32_t)narrow[j] << shift[j]); /* unsigned: a product with 2^shift */
-        } else {
-            LOOP acc[j] += (int32_t)((uint32_t)sums[j] << shift[j]);
-        }
+        if (!kinds[l]) continue;
+        if (add) shifted(la->links + l, first, count, kinds[l], sums[l], acc, 1);
+        else shifted(la->links + l, first, count, kinds[l], sums[l], acc, 0);
+        add = 1;
     }
+    if (!add) memset(acc, 0, (size_t)count * sizeof *acc);
 }
 
 static inline int32_t divided(int32_t s, int32_t b, int32_t rounding)
@@ -184,10 +130,9 @@ static inline int32_t divided(int32_t s, int32_t b, int32_t rounding)
     else if (leak->rounding == 1) { const int32_t r = 1; LOOP { EXPRESSION; } }                                        \
     else { const int32_t r = 2; LOOP { EXPRESSION; } }
 
-static void leaked(const Leak *leak, int64_t first, int64_t count, int32_t *restrict s)
+static void leaked(const Leak *leak, const int32_t *restrict m, int64_t count, int32_t *restrict s)
 {
     if (leak->kind == 0) return;
-    const int32_t *restrict m = leak->values + first;
     const int32_t b = leak->bits;
     if (leak->kind == 1) {
         LEAKED(s[j] -= divided(s[j], m[j], r))
@@ -199,11 +144,11 @@ static void leaked(const Leak *leak, int64_t first, int64_t count, int32_t *rest
 static void reset_by(const Layer *la, int64_t first, int64_t count, int32_t *restrict v, const int32_t *restrict n)
 {
     if (la->reset == 1) {
-        const int32_t *restrict sub = la->reset_sub + first;
+        const int32_t *restrict sub = FROM(la->reset_sub, RESET_SUB);
         if (la->max_spikes == 1) LOOP v[j] -= n[j] > 0 ? sub[j] : 0;
         else LOOP v[j] -= n[j] * sub[j];
     } else if (la->reset == 2) {
-        const int32_t *restrict to = la->reset_to + first;
+        const int32_t *restrict to = FROM(la->reset_to, RESET_TO);
         LOOP v[j] = n[j] > 0 ? to[j] : v[j];
     }
 }
@@ -219,12 +164,12 @@ static void added(int64_t count, int32_t *restrict v, const int32_t *restrict a,
 
 static void fire(const Layer *la, int64_t first, int64_t count, const int32_t *restrict v, int32_t *restrict n)
 {
-    const int32_t *restrict at = la->fire_at + first;
+    const int32_t *restrict at = FROM(la->fire_at, FIRE_AT), *restrict sub = FROM(la->reset_sub, RESET_SUB);
     if (la->max_spikes == 1) {
         LOOP n[j] = v[j] >= at[j];
     } else {
         LOOP {
-            const int32_t more = v[j] >= at[j] ? 1 + (v[j] - at[j]) / la->reset_sub[first + j] : 0;
+            const int32_t more = v[j] >= at[j] ? 1 + (v[j] - at[j]) / sub[j] : 0;
             n[j] = more < la->max_spikes ? more : la->max_spikes;
         }
     }
@@ -237,8 +182,8 @@ static inline __attribute__((always_inline)) void plain(const Layer *la, int64_t
                                                         int rounding, int mode, int has_bias)
 {
     const int32_t low = la->low, high = la->high, bits = la->leak_v.bits;
-    const int32_t *restrict m = la->leak_v.values + (kind ? first : 0), *restrict at = la->fire_at + first;
-    const int32_t *restrict sub = la->reset_sub + first, *restrict bias = la->bias + first;
+    const int32_t *restrict m = FROM(la->leak_v.values, LEAK_V), *restrict at = FROM(la->fire_at, FIRE_AT);
+    const int32_t *restrict sub = la->reset_sub + first, *restrict bias = FROM(la->bias, BIAS);
     LOOP {
         int32_t w = v[j];
         if (kind == 1) w -= divided(w, m[j], rounding);
@@ -283,8 +228,6 @@ static int update_plain(const Layer *la, int64_t first, int64_t count, int32_t *
     return 0;
 }
 
-#define AT(role) (la->role ? la->role + first : NULL)
-
 static void update(const Layer *la, int64_t first, int64_t count, int32_t *v, int32_t *i, int32_t *n, int32_t *acc)
 {
     int32_t old[TILE];
@@ -293,15 +236,21 @@ static void update(const Layer *la, int64_t first, int64_t count, int32_t *v, in
     if (la->late && la->before_leak) reset_by(la, first, count, v, n);
     if (la->has_current) {
         if (la->current_old) memcpy(old, i, (size_t)count * sizeof *i);
-        leaked(&la->leak_i, first, count, i);
-        added(count, i, acc, AT(bias_i), la->low, la->high);
+        leaked(&la->leak_i, FROM(la->leak_i.values, LEAK_I), count, i);
+        added(count, i, acc, FROM(la->bias_i, BIAS_I), la->low, la->high);
         enters = la->current_old ? old : i;
     }
-    leaked(&la->leak_v, first, count, v);
+    leaked(&la->leak_v, FROM(la->leak_v.values, LEAK_V), count, v);
     if (la->late && !la->before_leak) reset_by(la, first, count, v, n);
-    added(count, v, enters, AT(bias), la->low, la->high);
-    if (la->drops) LOOP v[j] = n[j] > 0 ? la->reset_to[first + j] : v[j];
-    if (la->floor) LOOP v[j] = v[j] < la->floor[first + j] ? la->floor[first + j] : v[j];
+    added(count, v, enters, FROM(la->bias, BIAS), la->low, la->high);
+    if (la->drops) {
+        const int32_t *restrict to = FROM(la->reset_to, RESET_TO);
+        LOOP v[j] = n[j] > 0 ? to[j] : v[j];
+    }
+    if (la->floor) {
+        const int32_t *restrict floor = FROM(la->floor, FLOOR);
+        LOOP v[j] = v[j] < floor[j] ? floor[j] : v[j];
+    }
     if (!la->fires) return;
     fire(la, first, count, v, n);
     if (!la->late && la->reset) {
@@ -310,14 +259,15 @@ static void update(const Layer *la, int64_t first, int64_t count, int32_t *v, in
     }
 }
 
-static int64_t emit(const Layer *la, const int32_t *restrict n, int64_t at)
+static int64_t emit(const Layer *la, int64_t first, int64_t count, const int32_t *restrict n, int64_t at)
 {
     int32_t *restrict index = la->index, *restrict value = la->value;
     int64_t j = 0;
 #if defined(__AVX512F__)
     if (!value) {
         __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        for (; j + 16 <= la->neurons; j += 16) {
+        lane = _mm512_add_epi32(lane, _mm512_set1_epi32((int32_t)first));
+        for (; j + 16 <= count; j += 16) {
             const __m512i now = _mm512_loadu_si512(n + j);
             const __mmask16 some = _mm512_test_epi32_mask(now, now);
             _mm512_storeu_si512(index + at, _mm512_maskz_compress_epi32(some, lane)); /* writes up to SLACK further */
@@ -326,8 +276,8 @@ static int64_t emit(const Layer *la, const int32_t *restrict n, int64_t at)
         }
     }
 #endif
-    for (; j < la->neurons; ++j) { /* no branch: spikes cannot be predicted */
-        index[at] = (int32_t)j;
+    for (; j < count; ++j) { /* no branch: spikes cannot be predicted */
+        index[at] = (int32_t)(first + j);
         if (value) value[at] = n[j];
         at += n[j] != 0;
     }
@@ -343,25 +293,49 @@ static void read_out(const Layer *la, int64_t t, const int32_t *restrict v, cons
     else LOOP to[j] = v[j];
 }
 
+/* What arrives, the step and its events, TILE neurons after another, so that a tile's numbers stay in the first cache. */
+static int64_t one_step(const Layer *la, int64_t s, int64_t t, int32_t *v, int32_t *const *sums, int *kinds, int64_t at)
+{
+    int32_t acc[TILE], *i = v + la->padded, *n = i + la->padded;
+    const int32_t *ready[MOST_LINKS];
+    for (int64_t l = 0; l < la->link_count; ++l) {
+        const Link *link = la->links + l;
+        const int64_t then = t - link->late;
+        if (!link->dense) {
+            kinds[l] = weigh(la, link, s, t, sums[l]);
+            ready[l] = sums[l];
+        } else {
+            kinds[l] = then >= 0;
+            ready[l] = link->dense + (s * la->steps + (then < 0 ? 0 : then)) * la->neurons;
+        }
+    }
+    for (int64_t j = 0; j < la->neurons; j += TILE) {
+        const int64_t count = la->neurons - j < TILE ? la->neurons - j : TILE;
+        gather(la, kinds, j, count, ready, acc);
+        update(la, j, count, v + j, i + j, n + j, acc);
+        if (la->fires) at = emit(la, j, count, n + j, at);
+    }
+    return at;
+}
+
 /* Samples [first, last) of a layer; 1 where there is no memory. */
 int spikebit_event_layer(const Layer *la, int64_t first, int64_t last)
 {
     const size_t bytes = (size_t)la->padded * sizeof(int32_t);
-    int32_t *memory = malloc(5 * bytes);
+    int32_t *sums[MOST_LINKS];
+    int kinds[MOST_LINKS];
+    if (la->link_count > MOST_LINKS) return 2;
+    int32_t *memory = malloc((size_t)(3 + la->link_count) * bytes);
     if (!memory) return 1;
-    int32_t *v = memory, *i = v + la->padded, *n = i + la->padded, *acc = n + la->padded, *sums = acc + la->padded;
+    int32_t *v = memory, *i = v + la->padded, *n = i + la->padded;
+    for (int64_t l = 0; l < la->link_count; ++l) sums[l] = n + (l + 1) * la->padded;
     for (int64_t s = first; s < last; ++s) {
-        memset(memory, 0, 5 * bytes);
+        memset(memory, 0, 3 * bytes);
         if (la->start) memcpy(v, la->start, bytes);
         int64_t at = s * (la->steps * la->neurons + SLACK);
         for (int64_t t = 0; t < la->steps; ++t) {
-            gather(la, s, t, acc, sums);
-            for (int64_t j = 0; j < la->neurons; j += TILE) {
-                const int64_t count = la->neurons - j < TILE ? la->neurons - j : TILE;
-                update(la, j, count, v + j, i + j, n + j, acc + j);
-            }
             la->begin[s * la->steps + t] = at;
-            if (la->fires) at = emit(la, n, at);
+            at = one_step(la, s, t, v, sums, kinds, at);
             la->end[s * la->steps + t] = at;
             if (la->reads) read_out(la, t, v, n, la->read + s * la->neurons);
         }
@@ -373,39 +347,11 @@ int spikebit_event_layer(const Layer *la, int64_t first, int64_t last)
     return 0;
 }
 
-/* Dense frames [row, width] to events: values that are not 0 after clamping to [low, high]. Returns their number. */
-#define EXTRACT(NAME, TYPE)                                                                                            \
-    int64_t spikebit_event_extract_##NAME(const TYPE *restrict x, int64_t rows, int64_t width, int32_t low,            \
-                                          int32_t high, int64_t *begin, int64_t *end, int32_t *index, int32_t *value,  \
-                                          int64_t *clamped)                                                            \
-    {                                                                                                                  \
-        int64_t at = 0, outside = 0;                                                                                   \
-        for (int64_t r = 0; r < rows; ++r, x += width) {                                                               \
-            begin[r] = at;                                                                                             \
-            for (int64_t j = 0; j < width; j += 16) {                                                                  \
-                const int64_t stop = j + 16 < width ? j + 16 : width;                                                  \
-                int any = 0;                                                                                           \
-                if (low <= 0 && high >= 0) {                                                                           \
-                    if (stop - j == 16) for (int q = 0; q < 16; ++q) any |= x[j + q] != 0;                             \
-                    else any = 1;                                                                                      \
-                    if (!any) continue;                                                                                \
-                }                                                                                                      \
-                for (int64_t k = j; k < stop; ++k) {                                                                   \
-                    const int32_t w = x[k] < (TYPE)low ? low : x[k] > (TYPE)high ? high : (int32_t)x[k];               \
-                    outside += (TYPE)w != x[k];                                                                        \
-                    if (w) {                                                                                           \
-                        index[at] = (int32_t)k;                                                                        \
-                        if (value) value[at] = w;                                                                      \
-                        ++at;                                                                                          \
-                    }                                                                                                  \
-                }                                                                                                      \
-            }                                                                                                          \
-            end[r] = at;                                                                                               \
-        }                                                                                                              \
-        *clamped = outside;                                                                                            \
-        return at;                                                                                                     \
-    }
+#include "event_extract.inc"
 
-EXTRACT(float, float)
-EXTRACT(uint8, uint8_t)
-EXTRACT(int64, int64_t)
+/* Events of rows to dense bytes [row, width], which are zero before. */
+void spikebit_event_scatter(const Events *e, int64_t rows, int64_t width, int8_t *restrict x)
+{
+    for (int64_t r = 0; r < rows; ++r, x += width)
+        for (int64_t k = e->begin[r]; k < e->end[r]; ++k) x[e->index[k]] = e->value ? (int8_t)e->value[k] : 1;
+}
