@@ -25,6 +25,7 @@ from engine.curvature.peak import peak_bytes
 from engine.curvature.quadratic import along, second_order
 from engine.curvature.registry import estimator
 from engine.curvature.shards import generator_of
+from engine.kernels.memory import keep_memory
 from engine.specs.steps import Surrogate
 
 ERROR = 0.05
@@ -127,6 +128,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    keep_memory()  # as the engine does for a job
     contestant = Contestant(options.workload, options.weights)
     names = ("setup", "probe", "sweep", "analysis", "value", "memory")
     serve({name: getattr(contestant, name) for name in names})

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.curvature.blocks import Block
-from engine.curvature.linear_network import LinearNetwork, reached_from
+from engine.curvature.linear_network import LinearNetwork, feeds_itself
 from engine.curvature.output_losses import rademacher
 from engine.curvature.wires import Wire
 
@@ -45,20 +45,17 @@ def draw(block: Block, wire: Wire, generator: torch.Generator) -> Direction:
     if wire.connection.kind == "linear":
         if not back:
             return Direction(_seed(network, wire, _unmet(block, wire, generator)), True, None)
-        if wire.raw_shape[0] * wire.mapped_shape[0] * network.batch * _bytes(block, wire) <= OWN_BYTES:
+        if _own_bytes(block, wire) <= OWN_BYTES:
             return _own(block, wire, generator)
-    elif not back and block.norms.patches_fit(wire):
+    elif not back and _own_bytes(block, wire) <= OWN_BYTES:
         return Direction(_seed(network, wire, _own_kernels(block, wire, generator)), True, None)
     return _shared(block, wire, generator)
 
 
-def feeds_itself(network: LinearNetwork, wire: Wire) -> bool:
-    """Whether a connection's source depends on its target."""
-    return wire.connection.source in reached_from(network, wire.connection.target)
-
-
 def _seed(network: LinearNetwork, wire: Wire, raw: Tensor) -> Tensor:
     """``[time, batch, *raw_shape]`` to the target's sum."""
+    if not wire.after and wire.raw_shape == wire.target_shape:
+        return raw if wire.gain is None else raw * wire.gain
     return wire.finish(raw.flatten(0, 1)).reshape(network.steps, network.batch, *wire.target_shape)
 
 
@@ -74,12 +71,9 @@ def _unmet(block: Block, wire: Wire, generator: torch.Generator) -> Tensor:
 
 
 def _own_kernels(block: Block, wire: Wire, generator: torch.Generator) -> Tensor:
-    network, groups = block.network, wire.connection.groups
-    windows = block.norms.patches(wire)
-    out, *places = wire.raw_shape
-    shape = (network.batch, groups, out // groups, windows.shape[2])
-    raw = rademacher(shape, windows, generator) @ windows  # [batch, group, out, time·position]
-    return raw.reshape(network.batch, out, network.steps, *places).movedim(2, 0)
+    windows, network = block.norms.windows(wire), block.network
+    signs = rademacher((network.batch, *windows.geometry.kernel_shape), network.seen[wire.connection.name], generator)
+    return windows.sums(signs).reshape(network.steps, network.batch, *wire.raw_shape)
 
 
 def _own(block: Block, wire: Wire, generator: torch.Generator) -> Direction:
@@ -112,5 +106,7 @@ def _shared(block: Block, wire: Wire, generator: torch.Generator) -> Direction:
     return Direction(seed, False, meets if feeds_itself(network, wire) else None)
 
 
-def _bytes(block: Block, wire: Wire) -> int:
-    return block.network.seen[wire.connection.name].element_size()
+def _own_bytes(block: Block, wire: Wire) -> int:
+    """Of weights for every sample."""
+    weight = wire.connection.weight
+    return 0 if weight is None else weight.size * block.network.batch * block.network.outputs.element_size()

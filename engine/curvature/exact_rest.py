@@ -55,7 +55,7 @@ def exact_rest(block: Block, wire: Wire) -> tuple[Tensor, frozenset[str]]:
 
 def _shared_filter(stage: LinearStage) -> bool:
     neurons = stage.neurons
-    alike = neurons.carry.numel() == 1 and neurons.gate is None
+    alike = neurons.carry.numel() == 1 and neurons.slope is None and neurons.gate is None
     return alike and (neurons.current_leak is None or neurons.current_leak.numel() == 1)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.curvature.blocks import Block, Blocks
 from engine.curvature.estimator import Clock, Progress, StopRule
 from engine.curvature.linear_network import LinearStage
+from engine.curvature.orthogonal_signs import hadamard, order_for, rows_drawn
 from engine.curvature.output_losses import rademacher
 from engine.curvature.shards import Merged, Piece, generator_of, merge
 from engine.curvature.sweeps import Adjoint, adjoints
@@ -47,10 +48,13 @@ def gauss_newton(
     DiagGGN-MC), with per-sample norms instead of a gradient (PERFORMANCE section 0).
 
     Let ``z_b`` be sample b's outputs, ``J_b = ∂z_b/∂W_l`` through the surrogate, ``H_b = ∂²ℓ/∂z² = A_b·A_bᵀ``. For a
-    vector ``ξ_b`` of independent signs, ``g_b = J_bᵀ·A_b·ξ_b`` has ``E‖g_b‖² = tr(J_bᵀ·H_b·J_b)``: one backward sweep
-    with the seed ``A_b·ξ_b`` for all samples gives a probe of every layer and channel. Samples draw their own signs and
-    never mix (norms are per sample), so their variances add. With the unit vectors in the place of ``ξ`` the sum over
-    outputs is the trace itself; that is done where it takes no more sweeps than the asked error would.
+    vector ``ξ_b`` of signs, ``g_b = J_bᵀ·A_b·ξ_b`` has ``E‖g_b‖² = tr(J_bᵀ·H_b·J_b)``: one backward sweep with the
+    seed ``A_b·ξ_b`` for all samples gives a probe of every layer and channel. Samples draw their own signs and never
+    mix (norms are per sample), so their variances add.
+
+    A sample's vectors are orthogonal to each other (:mod:`engine.curvature.orthogonal_signs`): with k of the n there
+    are, the error is that of drawing without replacement, ``√(1 − k/n)`` of the usual one, and the n-th makes the trace
+    exact. Where no more probes than outputs are asked for in any case, unit vectors take the place of ``ξ``: exact too.
 
     Args:
         blocks: samples, linearised.
@@ -58,7 +62,7 @@ def gauss_newton(
         seed: of the signs.
         events: told after every block.
         clock: since when ``max_seconds`` count.
-        allow_exact: False: probes alone.
+        allow_exact: False: independent signs, however many.
         shares: per layer, the part of the asked error that this trace may use; None: all of it.
 
     Raises:
@@ -69,29 +73,49 @@ def gauss_newton(
     wanted, done = min(stop.min_probes, stop.max_probes), 0
     if allow_exact and outputs <= wanted:
         return _exactly(blocks, outputs, events)
+    order = order_for(outputs) if allow_exact else 0
     while wanted > 0:
-        pieces += _round(blocks, range(done, done + wanted), seed, events)
+        if order:
+            wanted = min(wanted, order - done)
+        pieces += _round(blocks, range(done, done + wanted), order, seed, events)
         done += wanted
         merged = merge(pieces)
         _finite(blocks, merged)
-        mean, error = merged.mean(), merged.variance().sqrt()
+        unseen = 1.0 - done / order if order else 1.0
+        mean, error = merged.mean(), merged.variance().sqrt() * unseen**0.5
         allowed = stop.relative_error * mean * (1.0 if shares is None else shares)
-        wanted = further_probes(done, error, allowed, stop, clock)
-        if allow_exact and outputs <= wanted:
-            return _exactly(blocks, outputs, events, done)
+        wanted = further_probes(done, error, allowed, stop, clock, order)
     samples = blocks.objective.samples
     channels = merged.channels / samples
-    spread = channels.var(0) / done if done > 1 else torch.full_like(channels[0], torch.inf)
-    return GaussNewton(mean / samples, merged.variance() / samples**2, channels.mean(0), spread, done, exact=False)
+    spread = channels.var(0) / done * unseen if done > 1 else torch.full_like(channels[0], torch.inf)
+    if unseen == 0.0:
+        spread, error = torch.zeros_like(channels[0]), torch.zeros_like(mean)
+    return GaussNewton(mean / samples, (error / samples).square(), channels.mean(0), spread, done, exact=unseen == 0.0)
 
 
-def further_probes(count: int, error: Tensor, allowed: Tensor, stop: StopRule, clock: Clock) -> int:
-    """Size of the next round: what the present standard errors ask for, within the caps; 0: stop."""
+def further_probes(
+    count: int, error: Tensor, allowed: Tensor, stop: StopRule, clock: Clock, population: int = 0
+) -> int:
+    """Size of the next round: what the present standard errors ask for, within the caps; 0: stop.
+
+    Args:
+        count: probes so far.
+        error: standard errors ``[layer]``.
+        allowed: what they may be.
+        stop: the caps.
+        clock: since when ``max_seconds`` count.
+        population: of how many probes these are drawn without replacement; 0: there is no end of them.
+    """
     missed = error > allowed
     if not bool(missed.any()):
         return 0
     ratio = float((error[missed] / allowed[missed]).max())
-    asked = math.ceil(count * (min(ratio, 1e3) ** 2 - 1)) if math.isfinite(ratio) else count
+    asked = count
+    if math.isfinite(ratio):
+        unseen = 1.0 - count / population if population else 1.0
+        one = count * min(ratio, 1e3) ** 2 / unseen  # probes that an endless supply would take
+        needed = one / (1.0 + one / population) if population else one  # error² = s²·(1/k − 1/population)
+        asked = math.ceil(needed - count)
     wanted = min(max(asked, 1), MAX_GROWTH * count, stop.max_probes - count)
     if stop.max_seconds is not None:
         seconds = clock.seconds()
@@ -117,16 +141,23 @@ def _exactly(blocks: Blocks, outputs: int, events: Progress, before: int = 0) ->
     )
 
 
-def _round(blocks: Blocks, probes: range, seed: int, events: Progress) -> list[Piece]:
+def _round(blocks: Blocks, probes: range, order: int, seed: int, events: Progress) -> list[Piece]:
     pieces = []
     for block in blocks:
         for probe in probes:
-            place = ("outputs", block.index, probe)
-            outputs = block.network.outputs
-            signs = rademacher(tuple(outputs.shape), outputs, generator_of(seed, place))
-            pieces.append(_probe(blocks, block, signs, place))
+            pieces.append(_probe(blocks, block, _signs(block, probe, order, seed), ("outputs", block.index, probe)))
         _tell(blocks, block, events, f"probes {probes.start + 1} to {probes.stop}", probes.stop)
     return pieces
+
+
+def _signs(block: Block, probe: int, order: int, seed: int) -> Tensor:
+    """``ξ`` ``[batch, output]`` of a probe: a row of every sample's own matrix, or independent signs (order 0)."""
+    outputs = block.network.outputs
+    if not order:
+        return rademacher(tuple(outputs.shape), outputs, generator_of(seed, ("outputs", block.index, probe)))
+    batch, count = outputs.shape
+    rows, signs = rows_drawn(generator_of(seed, ("rows", block.index, 0)), batch, count, order)
+    return (hadamard(order)[rows[:, probe], :count] * signs).to(outputs)
 
 
 def _probe(blocks: Blocks, block: Block, directions: Tensor, place: tuple[str, int, int]) -> Piece:
@@ -137,7 +168,7 @@ def _probe(blocks: Blocks, block: Block, directions: Tensor, place: tuple[str, i
     def visit(stage: LinearStage, adjoint: Adjoint) -> None:
         for wire in stage.wires:
             if wire.weight is not None:
-                found[wire.connection.name] = block.norms.squares(wire, adjoint.acc)
+                found[wire.connection.name] = block.norms.squares(wire, adjoint)
 
     adjoints(network, block.loss.root(network.outputs, directions), visit)
     parts = [

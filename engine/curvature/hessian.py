@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from engine.curvature.blocks import Block, Blocks
-from engine.curvature.directions import draw, feeds_itself
+from engine.curvature.directions import draw
 from engine.curvature.estimator import Clock, LayerTrace, Progress, StopRule
 from engine.curvature.exact_rest import exact_rest
 from engine.curvature.gauss_newton import GaussNewton, further_probes, gauss_newton
-from engine.curvature.linear_network import reached_from
+from engine.curvature.linear_network import feeds_itself, reached_from
 from engine.curvature.objective import Objective
-from engine.curvature.quadratic import curvature_of
 from engine.curvature.shards import Merged, Piece, generator_of, merge
 from engine.curvature.sweeps import tangents
 from engine.curvature.wires import Wire
@@ -145,12 +144,14 @@ def rest_probe(block: Block, name: str) -> Callable[[int, int], Piece]:
     def probe(seed: int, number: int) -> Piece:
         place = (f"rest {name}", block.index, number)
         direction = draw(block, wire, generator_of(seed, place))
-        values = block.network.outputs.new_zeros(block.network.batch)
+        values = block.network.outputs.new_zeros(block.network.batch, dtype=torch.float64)
         changed: dict[str, Tensor] = {}
         missing = set(left)
-        for stage, tangent in tangents(block.network, {wire.connection.target: direction.seed}):
-            if stage.name in missing:
-                values = values + curvature_of(block.bent.bends[stage.name], tangent)
+        bends = {name: block.bent.bends[name] for name in left}
+        keep = () if direction.meets is None else (wire.connection.source,)
+        for stage, tangent in tangents(block.network, {wire.connection.target: direction.seed}, bends, keep):
+            if tangent.curvature is not None:
+                values = values + tangent.curvature
             missing.discard(stage.name)
             if tangent.n is not None and direction.meets is not None:
                 changed[stage.name] = tangent.n

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from engine.curvature.objective import Objective
 from engine.curvature.wires import Wire, wire_of
+from engine.kernels.layout import channels_last
 from engine.kernels.linear_neurons import LinearNeurons, Trajectory, linearise_neurons
 from engine.kernels.rules import NeuronRule
 from engine.kernels.step import SpikeGradient
+from engine.kernels.tangent_scan import SpikeAdjoint, pull
 from engine.network.model import INPUT
 from engine.network.prepare import prepare
 from engine.network.simulate import Prepared
@@ -42,6 +44,8 @@ class LinearNetwork:
 
     ``outputs`` ``[batch, output]`` is the readout; ``seen`` what every weighted connection's weight multiplies,
     ``[time·batch, *mapped_shape]``; ``read`` the weight of each step's membrane in the readout (None: 1 or unused).
+    ``reads`` ``[time]``: the weight of each step's synaptic sum in the readout, where the output layer is one linear
+    filter for all its neurons, so that it can be summed over time first; None: it is not.
     """
 
     stages: tuple[LinearStage, ...]
@@ -51,6 +55,7 @@ class LinearNetwork:
     outputs: Tensor
     seen: Mapping[str, Tensor]
     read: Tensor | None
+    reads: Tensor | None
     gradient: SpikeGradient
     steps: int
     batch: int
@@ -80,9 +85,8 @@ def linearise(objective: Objective, x: Tensor, *, dtype: torch.dtype = torch.flo
         stages = []
         for stage in prepared.stages:
             saved = run.layers[stage.name]
-            raw = None if saved.raw is None else saved.raw.to(dtype)
-            tested = None if saved.tested is None else saved.tested.to(dtype)
-            path = Trajectory(saved.n.to(dtype), saved.u.to(dtype), raw, tested)
+            raw, tested = (None if t is None else channels_last(t.to(dtype)) for t in (saved.raw, saved.tested))
+            path = Trajectory(channels_last(saved.n.to(dtype)), channels_last(saved.u.to(dtype)), raw, tested)
             rule = _rule_as(stage.rule, dtype)
             spikes[stage.name] = path.n
             wires = tuple(wire_of(s, stage.shape, dtype) for s in stage.synapses)
@@ -96,6 +100,7 @@ def linearise(objective: Objective, x: Tensor, *, dtype: torch.dtype = torch.flo
             outputs=run.counts,
             seen=_seen(tuple(stages), spikes),
             read=_read_weights(prepared, run.membrane, dtype),
+            reads=_step_weights(prepared, stages),
             gradient=gradient,
             steps=x.shape[0],
             batch=x.shape[1],
@@ -112,14 +117,16 @@ def reached_from(network: LinearNetwork, name: str) -> set[str]:
     return reached
 
 
+def feeds_itself(network: LinearNetwork, wire: Wire) -> bool:
+    """Whether a connection's source depends on its target."""
+    return wire.connection.source in reached_from(network, wire.connection.target)
+
+
 def shifted(value: Tensor) -> Tensor:
     """What a delayed connection sees: the step before, 0 at the start."""
-    return torch.cat([torch.zeros_like(value[:1]), value[:-1]])
-
-
-def unshifted(value: Tensor) -> Tensor:
-    """Transpose of :func:`shifted`."""
-    return torch.cat([value[1:], torch.zeros_like(value[:1])])
+    moved = torch.zeros_like(value)
+    moved[1:] = value[:-1]
+    return moved
 
 
 def _seen(stages: tuple[LinearStage, ...], spikes: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -138,6 +145,27 @@ def _read_weights(prepared: Prepared, membrane: Tensor | None, dtype: torch.dtyp
         return None
     top = (membrane == membrane.amax(0)).to(dtype)
     return top / top.sum(0)
+
+
+def _step_weights(prepared: Prepared, stages: list[LinearStage]) -> Tensor | None:
+    """``reads``: the readout's adjoint of one neuron's synaptic sum."""
+    stage = next(s for s in stages if s.name == prepared.output)
+    neurons, late = stage.neurons, [w for w in stage.wires if w.connection.delayed or w.connection.delay is not None]
+    factors = [f for f in (neurons.carry, neurons.current_leak) if f is not None]
+    alone = not any(w.connection.source == stage.name for w in stage.wires) and all(
+        prepared.stages[index].name != stage.name or len(component) == 1
+        for component in prepared.components
+        for index in component
+    )
+    linear = neurons.spike is None and neurons.gate is None and all(f.numel() == 1 for f in factors)
+    if late or not alone or not linear or prepared.readout not in ("membrane_sum", "membrane_last"):
+        return None
+    one = stage.path.u.new_zeros(len(stage.path.u), 1, 1)
+    one[-1 if prepared.readout == "membrane_last" else slice(None)] = 1.0
+    scalar = replace(neurons, carry=neurons.carry.reshape(()))
+    if scalar.current_leak is not None:
+        scalar = replace(scalar, current_leak=scalar.current_leak.reshape(()))
+    return pull(scalar, one, SpikeAdjoint(), one, membranes=False)[0].flatten()
 
 
 def _rule_as(rule: NeuronRule, dtype: torch.dtype) -> NeuronRule:

@@ -14,22 +14,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-import torch
 from torch import Tensor
 
-from engine.curvature.linear_network import LinearNetwork, LinearStage, shifted
+from engine.curvature.linear_network import LinearNetwork, LinearStage, feeds_itself
 from engine.curvature.output_losses import OutputLoss
-from engine.curvature.sweeps import Adjoint, Tangent, adjoints, readout_tangent, tangents
+from engine.curvature.sweeps import Adjoint, adjoints, tangents
 from engine.kernels.linear_neurons import Bends, bends
 
 
 @dataclass(frozen=True)
 class Bending:
-    """What ``H − G`` needs: ``bends`` per layer, ``acc`` the adjoint of every layer's synaptic sum."""
+    """What ``H − G`` needs: ``bends`` per layer, ``acc`` adjoints of synaptic sums where a change can meet another."""
 
     bends: Mapping[str, Bends]
     acc: Mapping[str, Tensor]
+    together: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,31 @@ class Along:
     rest: Tensor | None
 
 
-def bending(network: LinearNetwork, loss: OutputLoss, labels: Tensor) -> Bending:
-    """One backward sweep of the loss: second derivatives of every layer, weighed."""
+def bending(network: LinearNetwork, loss: OutputLoss, labels: Tensor, *, together: bool = False) -> Bending:
+    """One backward sweep of the loss: second derivatives of every layer, weighed.
+
+    Args:
+        network: linearised.
+        loss: per sample.
+        labels: ``[batch]``.
+        together: keep what directions in several layers at once need; else what one layer that feeds itself does.
+    """
     weights: dict[str, Bends] = {}
     acc: dict[str, Tensor] = {}
+    met = {s.name for s in network.stages for w in s.wires if together or feeds_itself(network, w)}
 
     def visit(stage: LinearStage, adjoint: Adjoint) -> None:
-        n = torch.zeros_like(adjoint.u) if adjoint.n is None else adjoint.n
-        weights[stage.name] = bends(stage.rule, stage.path, stage.neurons, adjoint.u, n, adjoint.v, network.gradient)
-        acc[stage.name] = adjoint.acc
+        if stage.neurons.spike is not None:
+            n = partial(adjoint.n.at, stage.path.u)
+            weights[stage.name] = bends(
+                stage.rule, stage.path, stage.neurons, adjoint.u, n, adjoint.v, network.gradient
+            )
+        if stage.name in met:
+            acc[stage.name] = adjoint.acc
 
-    adjoints(network, loss.slope(network.outputs, labels), visit)
-    return Bending(weights, acc)
+    membranes = network.gradient.through_reset
+    adjoints(network, loss.slope(network.outputs, labels), visit, membranes=membranes)
+    return Bending(weights, acc, together)
 
 
 def along(
@@ -99,13 +113,14 @@ def second_order(
     rest = None if bent is None else network.outputs.new_zeros(network.batch)
     slope = gauss = network.outputs.new_zeros(network.batch)
     changed: dict[str, Tensor] = {}
-    for stage, tangent in tangents(network, seeds):
-        if bent is not None and rest is not None:
-            rest = rest + curvature_of(bent.bends.get(stage.name), tangent)
+    keep = () if bilinear is None else {stage.name for stage in network.stages}
+    for stage, tangent in tangents(network, seeds, None if bent is None else bent.bends, keep):
+        if rest is not None and tangent.curvature is not None:
+            rest = rest + tangent.curvature
         if tangent.n is not None and bilinear is not None:
             changed[stage.name] = tangent.n
-        if stage.name == network.output:
-            dz = readout_tangent(network, tangent).to(network.outputs.dtype)
+        if tangent.outputs is not None:
+            dz = tangent.outputs.to(network.outputs.dtype)
             slope = (loss.slope(network.outputs, labels) * dz).sum(1)
             gauss = loss.curvature(network.outputs, dz)
     if bilinear is not None and rest is not None:
@@ -113,21 +128,12 @@ def second_order(
     return Along(slope, gauss, rest)
 
 
-def curvature_of(bent: Bends | None, tangent: Tangent) -> Tensor:
-    """``Σ bend·du² (+ cross·du·ddrive)`` of one layer, ``[batch]``."""
-    if bent is None or bent.bend is None:
-        return tangent.u.new_zeros(tangent.u.shape[1])
-    total = torch.einsum("tbn,tbn,tbn->b", *(v.flatten(2) for v in (bent.bend, tangent.u, tangent.u)))
-    if bent.cross is not None:
-        before = shifted(tangent.u)
-        total = total + torch.einsum("tbn,tbn,tbn->b", *(v.flatten(2) for v in (bent.cross, before, tangent.drive)))
-    return total
-
-
 def _bilinear(
     network: LinearNetwork, direction: Mapping[str, Tensor], bent: Bending | None
 ) -> Callable[[Mapping[str, Tensor]], Tensor] | None:
-    if bent is None:
+    if bent is not None and len(direction) > 1 and not bent.together:
+        raise ValueError("a direction in several layers at once needs bending(..., together=True)")
+    if bent is None or not any(network.wire(name).connection.target in bent.acc for name in direction):
         return None
 
     def total(changed: Mapping[str, Tensor]) -> Tensor:

@@ -1,8 +1,13 @@
-"""A connection as linear maps with their transposes. Rows are time × batch; axes ``[row, neuron...]``."""
+"""A connection as linear maps with their transposes. Rows are time × batch; axes ``[row, neuron...]``.
+
+Convolutions run with channels innermost in memory, and a linear map that flattens such rows takes its weight in that
+order: nothing is copied on the way.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -50,15 +55,28 @@ class Wire:
 
     def push(self, spikes: Tensor) -> Tensor:
         """``[row, *source_shape]`` to ``[row, *target_shape]``."""
+        if self.by_channel is not None and _channels_innermost(spikes):
+            return self.finish(F.linear(spikes.permute(0, 2, 3, 1).flatten(1), self.by_channel))
         return self.weigh(self.map(spikes), self.weight)
+
+    @cached_property
+    def by_channel(self) -> Tensor | None:
+        """The weight of a linear map that flattens a convolution's neurons, for channels innermost; None: another."""
+        c = self.connection
+        flattens = self.before == ((Flatten(0, 2), c.source_shape),) and len(c.source_shape) == 3
+        if self.weight is None or c.kind != "linear" or not flattens:
+            return None
+        return self.weight.reshape(-1, *c.source_shape).permute(0, 2, 3, 1).flatten(1)
 
     def product(self, mapped: Tensor, weight: Tensor) -> Tensor:
         """The weighted sum alone, ``[row, *raw_shape]``."""
         c = self.connection
         if c.kind == "linear":
             return F.linear(mapped, weight)
-        convolve = F.conv1d if c.kind == "conv1d" else F.conv2d
-        return convolve(mapped, weight, None, c.stride, c.padding, c.dilation, c.groups)
+        if c.kind == "conv1d":
+            return F.conv1d(mapped, weight, None, c.stride, c.padding, c.dilation, c.groups)
+        mapped, weight = _innermost(mapped), _innermost(weight)
+        return F.conv2d(mapped, weight, None, c.stride, c.padding, c.dilation, c.groups)
 
     def pull_raw(self, adjoint: Tensor) -> Tensor:
         """Adjoint of the weighted sum: ``[row, *target_shape]`` to ``[row, *raw_shape]``."""
@@ -71,11 +89,16 @@ class Wire:
         """Adjoint of the spikes: ``[row, *target_shape]`` to ``[row, *source_shape]``."""
         value = self.pull_raw(adjoint)
         c, weight = self.connection, self.weight
+        if self.by_channel is not None:
+            channels, *places = c.source_shape
+            return (value @ self.by_channel).reshape(-1, *places, channels).permute(0, 3, 1, 2)
         if weight is not None and c.kind == "linear":
             value = value @ weight
         elif weight is not None:
             shape = (len(value), *self.mapped_shape)
-            transpose = conv1d_input if c.kind == "conv1d" else conv2d_input
+            transpose = conv1d_input
+            if c.kind == "conv2d":
+                transpose, value, weight = conv2d_input, _innermost(value), _innermost(weight)
             value = transpose(  # type: ignore[no-untyped-call]
                 shape, weight, value, c.stride, c.padding, c.dilation, c.groups
             )
@@ -122,6 +145,15 @@ class Wire:
             return [(t - steps, None)]
         each = torch.as_tensor(delay, device=device)
         return [(t - steps - int(d), each == d) for d in torch.unique(each).tolist()]
+
+
+def _innermost(values: Tensor) -> Tensor:
+    """``[row, channel, row, column]`` with channels innermost in memory."""
+    return values.contiguous(memory_format=torch.channels_last)
+
+
+def _channels_innermost(spikes: Tensor) -> bool:
+    return spikes.dim() == 4 and spikes.is_contiguous(memory_format=torch.channels_last)
 
 
 def _earlier(values: Tensor, steps: int) -> Tensor:

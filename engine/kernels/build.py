@@ -39,7 +39,10 @@ def levels() -> tuple[str, ...]:
     return tuple(LEVELS) if platform.machine() in ("x86_64", "AMD64") else ("DEFAULT",)
 
 
-KERNELS = {"scan": ("scan.c", "sparse.c"), "event": ("event.c",)}  # library → what it is compiled from
+KERNELS = {
+    "scan": ("scan.c", "sparse.c", "linear.c", "event_conv.c"),
+    "event": ("event.c",),
+}  # library → what it is compiled from
 
 
 def library_path(level: str, kernel: str = "scan") -> Path:

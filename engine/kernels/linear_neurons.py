@@ -15,7 +15,8 @@ subtracts, ``r`` what it resets to, ``τ`` 1 where the reset is differentiated a
     floor, on top:                           carry, gate = 0 where the membrane lies on it
 
 (all of the step before but ``raw``, the membrane that the dropped input would have made). Current-based layers filter
-the drive first, ``di_t = a·di_{t−1} + dacc_t``.
+the drive first, ``di_t = a·di_{t−1} + dacc_t``. Where nothing but a subtraction makes ``carry`` vary, its two factors
+are kept apart: ``carry_t = carry − slope·spike_{t−1}``, which needs no array over time.
 
 Second derivatives: the spike's own, ``spike'·du²`` weighed by the adjoint of n; and ``−2·adjoint·dv·dn`` of a
 differentiated reset to a value, the only bilinear operation. ``dn = spike·du`` makes that quadratic in du too, so one
@@ -24,13 +25,16 @@ array ``bend`` holds both: the layer adds ``Σ bend·du²`` to ``V'HV``. A dropp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from engine.kernels.rules import Leak, NeuronRule
 from engine.kernels.step import SpikeGradient, needed, surrogate_of
+
+STRETCH, LEAST = 1 << 17, 4  # values (half a megabyte of float32, of which a handful are at work at once), steps
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class Trajectory:
     raw: Tensor | None = None
     tested: Tensor | None = None
 
+    def over(self, steps: slice) -> Trajectory:
+        """Some steps of it."""
+        raw, tested = (None if t is None else t[steps] for t in (self.raw, self.tested))
+        return Trajectory(self.n[steps], self.u[steps], raw, tested)
+
     @property
     def test(self) -> Tensor:
         """What the spike test saw."""
@@ -58,7 +67,8 @@ class LinearNeurons:
 
     ``spike`` is None for neurons that never spike, ``gate`` where it is 1, ``end`` where the membrane at the end of a
     step is u. ``current_leak`` is the leak of current-based neurons, whose membrane sees the ``old`` or new current.
-    ``weights`` of second derivatives need the adjoints: :func:`bends`.
+    ``slope`` (None: 0) makes the carry of a step ``carry − slope·spike`` of the step before. Weights of second
+    derivatives need the adjoints: :func:`bends`.
     """
 
     carry: Tensor
@@ -67,6 +77,20 @@ class LinearNeurons:
     end: Tensor | None
     current_leak: Tensor | None
     old_current: bool
+    slope: Tensor | None = None
+
+    def over(self, steps: slice) -> LinearNeurons:
+        """Some steps of it."""
+        spike, gate, end = (None if f is None else f[steps] for f in (self.spike, self.gate, self.end))
+        varies = self.spike is not None and self.carry.dim() == self.spike.dim()
+        return replace(self, carry=self.carry[steps] if varies else self.carry, spike=spike, gate=gate, end=end)
+
+    def carry_at(self, t: int) -> Tensor:
+        """From step t − 1 to step t ≥ 1: ``[batch, neuron...]`` or broadcastable to that."""
+        if self.slope is not None and self.spike is not None:
+            return self.carry - self.slope * self.spike[t - 1]
+        varies = self.spike is not None and self.carry.dim() == self.spike.dim()
+        return self.carry[t] if varies else self.carry
 
 
 @dataclass(frozen=True)
@@ -95,10 +119,15 @@ def linearise_neurons(rule: NeuronRule, path: Trajectory, gradient: SpikeGradien
     old = rule.current == "old"
     if rule.fire_at is None:
         return LinearNeurons(leak, None, None, None, current_leak, old)
-    spike = surrogate_of(rule, path.test, gradient.slope)
-    end = _reset_slope(rule, path, spike, gradient)
-    carry, gate = _carry(rule, path, leak, spike, end, gradient)
-    shown = end if rule.resets != "none" and rule.timing == "same_step" else None
+    spike = torch.empty_like(path.u)
+    for steps in _stretches(path.u):
+        spike[steps] = surrogate_of(rule, path.test[steps], gradient.slope)
+    end = None if rule.timing == "next_step" else _reset_slope(rule, path, spike, gradient)
+    shown = end if end is not None and end.dim() > 0 else None  # 1 where nothing is reset, or a subtraction detached
+    if rule.resets == "subtract" and gradient.through_reset and path.raw is None and rule.floor is None:
+        slope = needed(rule.reset_sub) if rule.order == "after_leak" else leak * needed(rule.reset_sub)
+        return LinearNeurons(leak, spike, None, shown, current_leak, old, slope)
+    carry, gate = _carry(rule, path, leak, spike, gradient)
     return LinearNeurons(carry, spike, gate, shown, current_leak, old)
 
 
@@ -106,8 +135,8 @@ def bends(
     rule: NeuronRule,
     path: Trajectory,
     linear: LinearNeurons,
-    adjoint_u: Tensor,
-    adjoint_n: Tensor,
+    adjoint_u: Tensor | None,
+    adjoint_n: Callable[[slice], Tensor],
     adjoint_v: Tensor | None,
     gradient: SpikeGradient,
 ) -> Bends:
@@ -115,17 +144,57 @@ def bends(
 
     Args:
         rule, path, linear, gradient: as above.
-        adjoint_u: of the membrane before the spike.
-        adjoint_n: what enters the spikes from outside the layer's own resets.
+        adjoint_u: of the membrane before the spike; needed where the reset is differentiated.
+        adjoint_n: what enters the spikes from outside the layer's own resets, for some steps.
         adjoint_v: what enters the membrane at the end of a step from the readout; None: nothing.
     """
     if linear.spike is None:
         return Bends(None)
-    spike, through = linear.spike, gradient.through_reset and rule.resets != "none"
+    bend, cross = torch.empty_like(path.u), None
+    through = gradient.through_reset and rule.resets != "none"
+    for steps in _stretches(path.u):
+        before, after = int(through and path.raw is not None), int(through)  # steps that add something to these
+        around = slice(max(steps.start - before, 0), min(steps.stop + after, len(path.u)))
+        inner = slice(steps.start - around.start, steps.stop - around.start)
+        part = _bends_of(
+            rule,
+            path.over(around),
+            linear.over(around),
+            None if adjoint_u is None else adjoint_u[around],
+            adjoint_n(around),
+            None if adjoint_v is None else adjoint_v[around],
+            gradient,
+        )
+        bend[steps] = needed(part.bend)[inner]
+        if part.cross is not None:
+            cross = torch.empty_like(path.u) if cross is None else cross
+            cross[steps] = part.cross[inner]
+    return Bends(bend, cross)
+
+
+def _stretches(values: Tensor) -> Iterator[slice]:
+    """Steps in stretches whose intermediate results fit a processor's second cache; all at once on other devices."""
+    steps = len(values)
+    size = steps if values.device.type != "cpu" else max(LEAST, STRETCH * steps // max(values.numel(), 1))
+    for start in range(0, steps, size):
+        yield slice(start, min(start + size, steps))
+
+
+def _bends_of(
+    rule: NeuronRule,
+    path: Trajectory,
+    linear: LinearNeurons,
+    adjoint_u: Tensor | None,
+    adjoint_n: Tensor,
+    adjoint_v: Tensor | None,
+    gradient: SpikeGradient,
+) -> Bends:
+    """:func:`bends` for some steps; the first and the last are wrong where others come before or after."""
+    spike, through = needed(linear.spike), gradient.through_reset and rule.resets != "none"
     total, bilinear = adjoint_n, None
     cross = None
     if through:
-        leak = _slope(rule.leak_v, path.u)
+        leak, adjoint_u = _slope(rule.leak_v, path.u), needed(adjoint_u)
         late = rule.order == "after_leak"
         mu = _later(adjoint_u if linear.gate is None else adjoint_u * linear.gate)  # of w at the next step
         mu = mu if late else mu * leak
@@ -142,7 +211,7 @@ def bends(
             raw_carry = _late_reset_slope(rule, path, leak, spike, gradient)
             extra = _later(nu) * spike * (-2.0)
             bilinear = extra * raw_carry if bilinear is None else bilinear + extra * raw_carry
-            cross = torch.cat([torch.zeros_like(extra[:1]), extra[:-1]])
+            cross = _earlier(extra, 0.0)
     bend = total * surrogate_slope(rule, path.test, spike, gradient.slope)
     return Bends(bend if bilinear is None else bend + bilinear, cross)
 
@@ -163,8 +232,11 @@ def _slope(leak: Leak, like: Tensor) -> Tensor:
 
 
 def _later(value: Tensor) -> Tensor:
-    """Of the next step, 0 after the last."""
-    return torch.cat([value[1:], torch.zeros_like(value[:1])])
+    """Of the next step, 0 after the last, in the same layout of memory."""
+    moved = torch.empty_like(value)
+    moved[:-1] = value[1:]
+    moved[-1:] = 0.0
+    return moved
 
 
 def _reset_slope(rule: NeuronRule, path: Trajectory, spike: Tensor, gradient: SpikeGradient) -> Tensor:
@@ -192,10 +264,10 @@ def _late_reset_slope(
 
 
 def _carry(
-    rule: NeuronRule, path: Trajectory, leak: Tensor, spike: Tensor, end: Tensor, gradient: SpikeGradient
+    rule: NeuronRule, path: Trajectory, leak: Tensor, spike: Tensor, gradient: SpikeGradient
 ) -> tuple[Tensor, Tensor | None]:
     """``carry`` (shifted to the step that uses it) and ``gate``."""
-    carry = _late_reset_slope(rule, path, leak, spike, gradient) if rule.order == "after_leak" else leak * end
+    carry = _late_reset_slope(rule, path, leak, spike, gradient)
     gate = None
     if path.raw is not None:
         stays = 1.0 - path.n
@@ -212,5 +284,8 @@ def _carry(
 
 
 def _earlier(value: Tensor, first: float) -> Tensor:
-    """Of the step before, ``first`` at the start."""
-    return torch.cat([torch.full_like(value[:1], first), value[:-1]])
+    """Of the step before, ``first`` at the start, in the same layout of memory."""
+    moved = torch.empty_like(value)
+    moved[1:] = value[:-1]
+    moved[:1] = first
+    return moved

@@ -101,6 +101,49 @@ class BackwardStruct(ctypes.Structure):
     )  # fmt: skip
 
 
+class LayerStruct(ctypes.Structure):
+    """``Layer`` of native/linear.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("steps", "batch", "neurons")),
+        *((name, ctypes.c_int32) for name in ("varies", "old_current")),
+        ("mode", ctypes.c_uint32),
+        *((name, ctypes.c_void_p) for name in ("carry", "slope", "gate", "spike", "end", "leak")),
+    )
+
+
+class PushStruct(ctypes.Structure):
+    """``Push`` of native/linear.h."""
+
+    _fields_ = (
+        ("input", ctypes.c_void_p),
+        ("input_time", ctypes.c_int64),
+        ("input_sample", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("u", "n", "bend", "cross", "curvature", "read", "contracted")),
+    )
+
+
+class PullStruct(ctypes.Structure):
+    """``Pull`` of native/linear.h."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("n", "v", "n_time", "n_sample", "u", "input"))
+
+
+class GeometryStruct(ctypes.Structure):
+    """``Geometry`` of native/event_conv.h."""
+
+    _fields_ = (
+        *(
+            (name, ctypes.c_int64)
+            for name in (
+                "steps", "batch", "channels", "height", "width", "out", "out_height", "out_width", "kernel_height",
+                "kernel_width", "groups",
+            )
+        ),
+        *((name, ctypes.c_int64 * 2) for name in ("stride", "padding", "dilation")),
+    )  # fmt: skip
+
+
 Kernel = Callable[..., int]
 
 
@@ -116,6 +159,8 @@ class Library:
     add_outer: Kernel
     convolve_rows: Kernel
     add_taps: Kernel
+    convolve_own: Kernel
+    square_gradients: Kernel
 
 
 def library() -> Library | None:
@@ -216,14 +261,11 @@ def _load() -> tuple[Library | None, str]:
 
 def _bind(dll: ctypes.CDLL, level: str) -> Library:
     """Declare the functions' types; a library whose structures differ is refused."""
-    sizes = (ctypes.c_int64 * 3)()
-    dll.spikebit_sizes.restype = None
-    dll.spikebit_sizes(sizes)
-    expected = [ctypes.sizeof(kind) for kind in (RuleStruct, ForwardStruct, BackwardStruct)]
-    if list(sizes) != expected:
-        raise OSError(f"structures of {list(sizes)} bytes, expected {expected}")
+    _check_sizes(dll.spikebit_sizes, RuleStruct, ForwardStruct, BackwardStruct)
+    _check_sizes(dll.spikebit_linear_sizes, LayerStruct, PushStruct, PullStruct)
+    _check_sizes(dll.spikebit_event_conv_sizes, GeometryStruct)
     kernels: dict[tuple[str, torch.dtype], Kernel] = {}
-    for direction in ("forward", "backward"):
+    for direction in ("forward", "backward", "push", "pull"):
         for name, dtype in (("float", torch.float32), ("double", torch.float64)):
             function = getattr(dll, f"spikebit_{direction}_{name}")
             function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
@@ -241,6 +283,9 @@ def _bind(dll: ctypes.CDLL, level: str) -> Library:
     dll.spikebit_add_outer.argtypes = [ctypes.c_int32, *[pointer] * 3, *[whole] * 4]
     dll.spikebit_convolve_rows.argtypes = [ctypes.c_int32, *[pointer] * 5, *[whole] * 2]
     dll.spikebit_add_taps.argtypes = [ctypes.c_int32, *[pointer] * 4, *[whole] * 2]
+    for function in (dll.spikebit_convolve_own, dll.spikebit_square_gradients):
+        function.argtypes = [ctypes.c_int32, *[pointer] * 4, ctypes.c_uint32, whole, whole]
+        function.restype = ctypes.c_int
     return Library(
         level,
         kernels,
@@ -250,4 +295,15 @@ def _bind(dll: ctypes.CDLL, level: str) -> Library:
         dll.spikebit_add_outer,
         dll.spikebit_convolve_rows,
         dll.spikebit_add_taps,
+        dll.spikebit_convolve_own,
+        dll.spikebit_square_gradients,
     )
+
+
+def _check_sizes(told: Callable[..., None], *kinds: type[ctypes.Structure]) -> None:
+    sizes = (ctypes.c_int64 * len(kinds))()
+    told.restype = None  # type: ignore[attr-defined]
+    told(sizes)
+    expected = [ctypes.sizeof(kind) for kind in kinds]
+    if list(sizes) != expected:
+        raise OSError(f"structures of {list(sizes)} bytes, expected {expected}")

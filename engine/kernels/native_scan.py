@@ -9,6 +9,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from engine.kernels.layout import laid_out, neuron_order
 from engine.kernels.native import BackwardStruct, ForwardStruct, LeakStruct, Library, RuleStruct, library, run_split
 from engine.kernels.rules import FloatLeak, Leak, MulShiftLeak, NeuronRule, NoLeak, ShiftLeak
 from engine.kernels.scan_types import (
@@ -46,7 +47,7 @@ def suited(given: ScanInput, rule: NeuronRule) -> Library | None:
 
 def forward(found: Library, given: ScanInput, rule: NeuronRule, *, keep_membrane: bool, saving: bool) -> ScanOutput:
     """All steps of a layer; ``saving`` keeps what :func:`backward` needs."""
-    current = given.current if _order(given.current) else given.current.contiguous()
+    current = given.current if neuron_order(given.current) else given.current.contiguous()
     given = replace(given, current=current)
     spikes = torch.empty_like(current, dtype=given.dtype)  # in the same layout of memory
     like = torch.empty_like(spikes[0])
@@ -91,7 +92,7 @@ def backward(
     packed = _pack(found, given, rule, gradient)
     if given.recurrent is not None:
         packed.struct.recurrent = packed.pointer(given.recurrent.detach())  # [to, from]
-    g_spikes, g_membrane = _laid_out(g_spikes, u), _laid_out(g_membrane, u)
+    g_spikes, g_membrane = (None if g is None else laid_out(g, u) for g in (g_spikes, g_membrane))
     arrays = (u, saved.raw, g_spikes, g_membrane, saved.inside, g_current, g_acc, g_bias, g_bias_i, g_fire, g_sub)
     _run(found, "backward", given, packed, BackwardStruct(*map(_pointer, arrays)))
     g_recurrent = None
@@ -154,7 +155,7 @@ def _pack(found: Library, given: ScanInput, rule: NeuronRule, gradient: SpikeGra
     )
     if rule.limit is not None:
         struct.low, struct.high = rule.limit
-    packed = _Packed(struct, torch.Size(shape), _order(given.current) or [], repeats, given.dtype)
+    packed = _Packed(struct, torch.Size(shape), neuron_order(given.current) or [], repeats, given.dtype)
     struct.leak_v = _leak(packed, rule.leak_v)
     if rule.leak_i is not None:
         struct.leak_i = _leak(packed, rule.leak_i)
@@ -189,30 +190,6 @@ def _run(found: Library, direction: str, given: ScanInput, packed: _Packed, io: 
     struct = packed.struct
     cut = struct.neurons if given.recurrent is not None else min(64, struct.columns)
     run_split(found.kernels[direction, given.dtype], struct, io, int(cut), int(struct.steps * struct.columns))
-
-
-def _order(current: Tensor) -> list[int] | None:
-    """The neuron axes from the outermost in memory to the innermost; None where the tensor has gaps.
-
-    Convolutions run faster with channels innermost: the scan is elementwise and takes either.
-    """
-    shape, stride = current.shape[2:], current.stride()[2:]
-    order = sorted(range(len(shape)), key=lambda axis: (-stride[axis], axis))
-    step = 1
-    for axis in reversed(order):
-        if shape[axis] != 1 and stride[axis] != step:
-            return None
-        step *= shape[axis]
-    steps, batch = current.shape[:2]
-    whole = (batch == 1 or current.stride(1) == step) and (steps == 1 or current.stride(0) == step * batch)
-    return order if whole else None
-
-
-def _laid_out(gradient: Tensor | None, like: Tensor) -> Tensor | None:
-    """The gradient in the memory layout of another tensor."""
-    if gradient is None or (gradient.stride() == like.stride() and gradient.dtype == like.dtype):
-        return gradient
-    return torch.empty_like(like).copy_(gradient)
 
 
 def _pointer(tensor: Tensor | None) -> int | None:

@@ -131,6 +131,12 @@ def readout(case: Case, rng: np.random.Generator) -> Network:
     return Network(dynamics_of(case), (3,), layers, wires, "out")
 
 
+def many_outputs(case: Case, rng: np.random.Generator) -> Network:
+    layers = (layer(case, "a", (6,), rng), layer(case, "b", (7,), rng))
+    wires = (linear("w_in", INPUT, "a", 3, 6, rng), linear("w_out", "a", "b", 6, 7, rng))
+    return Network(dynamics_of(case), (3,), layers, wires, "b")
+
+
 def recurrent(case: Case, rng: np.random.Generator) -> Network:
     base = two_layers(case, rng)
     loop = linear("w_rec", "a", "a", 4, 4, rng, delayed=True)
@@ -238,6 +244,7 @@ FORMS = {
     "uniform_recurrent": lambda case, rng: alike(recurrent(case, rng)),
     "uniform_skip": lambda case, rng: alike(skip(case, rng)),
     "two_layers": two_layers,
+    "many_outputs": many_outputs,
     "readout": readout,
     "recurrent": recurrent,
     "cycle": cycle,

@@ -16,7 +16,7 @@ from tests.curvature.networks import CASES, Case, objective_of
 def evaluate(objective: Objective, direction: dict[str, Tensor], dtype: torch.dtype = torch.float64) -> Along:
     (x, labels), *_ = objective.blocks(64)
     network = linearise(objective, x, dtype=dtype)
-    return along(network, objective.loss, labels, direction, bending(network, objective.loss, labels))
+    return along(network, objective.loss, labels, direction, bending(network, objective.loss, labels, together=True))
 
 
 def directions(objective: Objective) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -189,7 +190,21 @@ def test_many_asked_probes_turn_into_all_outputs() -> None:
     for layer in ggn_trace(objective_of(CASES[0]), stop, 0, Silent()):
         assert layer.exact
         assert layer.converged
-        assert layer.probes == 2 + 3
+        assert layer.probes == 4  # a Hadamard matrix's order for three outputs
+        assert layer.trace == pytest.approx(ggn_traces(objective_of(CASES[0]))[layer.layer], rel=1e-9)
+
+
+def test_drawn_without_replacement_the_stated_error_is_the_spread() -> None:
+    objective = replace(objective_of(Case("many", form="many_outputs")), reset_gradient="through")
+    blocks, exact = Blocks(objective), ggn_traces(objective)
+    runs = [gauss_newton(blocks, fixed(6), seed, Silent(), Clock()) for seed in range(80)]
+    free = [gauss_newton(blocks, fixed(6), seed, Silent(), Clock(), allow_exact=False) for seed in range(80)]
+    for layer, trace in enumerate(exact.values()):
+        found = [float(run.trace[layer]) for run in runs]
+        stated = math.sqrt(np.mean([float(run.variance[layer]) for run in runs]))
+        assert abs(np.mean(found) - trace) <= 4 * stated / math.sqrt(len(runs))
+        assert np.std(found, ddof=1) == pytest.approx(stated, rel=0.3)
+        assert np.std(found) < 0.8 * np.std([float(run.trace[layer]) for run in free])
 
 
 def test_caps_are_flagged() -> None:

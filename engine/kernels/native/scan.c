@@ -4,40 +4,12 @@
  * twins' to the bit on every processor. Every column (or sample, with recurrent weights) is computed by itself, so that
  * results depend neither on the number of threads nor on the size of blocks. */
 
+#include "mode.h"
 #include "scan.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#if defined(__SSE__)
-#include <xmmintrin.h>
-static uint32_t get_mode(void) { return _mm_getcsr() & 0x8040u; } /* flush to zero, denormals are zero */
-static uint32_t set_mode(uint32_t mode)
-{
-    uint32_t before = _mm_getcsr();
-    _mm_setcsr((before & ~0x8040u) | mode);
-    return before & 0x8040u;
-}
-#elif defined(__aarch64__)
-static uint32_t get_mode(void)
-{
-    uint64_t fpcr;
-    __asm__ __volatile__("mrs %0, fpcr" : "=r"(fpcr));
-    return (uint32_t)fpcr & (1u << 24);
-}
-static uint32_t set_mode(uint32_t mode)
-{
-    uint64_t fpcr;
-    __asm__ __volatile__("mrs %0, fpcr" : "=r"(fpcr));
-    uint64_t wanted = (fpcr & ~(uint64_t)(1u << 24)) | mode;
-    __asm__ __volatile__("msr fpcr, %0" : : "r"(wanted));
-    return (uint32_t)fpcr & (1u << 24);
-}
-#else
-static uint32_t get_mode(void) { return 0; }
-static uint32_t set_mode(uint32_t mode) { return mode; }
-#endif
 
 #define REAL float
 #define NAME(x) x##_float
