@@ -11,7 +11,7 @@ _PARTS = ("events", "logs", "report", "artifacts")
 
 
 def upload(view: UploadView) -> dict[str, Any]:
-    """A model or dataset."""
+    """A model, dataset or export."""
     body: dict[str, Any] = {
         "id": view.id,
         "name": view.name,
@@ -24,6 +24,9 @@ def upload(view: UploadView) -> dict[str, Any]:
     }
     if view.kind == "model":
         return body | {"dynamics": view.dynamics, "repair": view.repair}
+    if view.kind == "export":
+        told = {"model": view.model_id, "framework": view.framework, "snippet": view.snippet, "dynamics": view.dynamics}
+        return body | told | {"links": {"content": f"/v1/exports/{view.id}/content"}}
     return body | {"format": view.format, "transform": view.transform}
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from jobs import clock
 
-SCHEMA_VERSION = "0004"  # newest file in migrations/versions; a test compares them
+SCHEMA_VERSION = "0005"  # newest file in migrations/versions; a test compares them
 BUSY_TIMEOUT_S = 10.0
 CHECKPOINT_PAGES = 8000  # 32 MB of log: the sweep empties it long before, so that no request waits for the disk
 _READ_ONLY = "spikebit_read_only"

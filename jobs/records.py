@@ -86,7 +86,7 @@ class Blob(Record):
 
 
 class Upload(Record):
-    """What models and datasets share: an upload that intake checks once."""
+    """What models, datasets and exports share: a file that intake works on once."""
 
     __abstract__ = True
     tenant_id: Mapped[str] = mapped_column(primary_key=True)
@@ -128,6 +128,23 @@ class Dataset(Upload):
     __table_args__ = (
         Index(None, "status", "created_at"),
         Index(None, "tenant_id", "created_at", "id"),
+        Index(None, "blob"),
+        Index(None, "canonical"),
+    )
+
+
+class Export(Upload):
+    """A ready model on its way into a framework: ``blob`` is the model's canonical form, ``canonical`` the NIR file."""
+
+    __tablename__ = "exports"
+    model_id: Mapped[str]
+    framework: Mapped[str] = mapped_column(String(32))
+    snippet: Mapped[bool] = mapped_column(default=False)
+    dynamics: Mapped[dict[str, Any]]
+    __table_args__ = (
+        Index(None, "status", "created_at"),
+        Index(None, "tenant_id", "created_at", "id"),
+        Index(None, "tenant_id", "model_id"),
         Index(None, "blob"),
         Index(None, "canonical"),
     )

@@ -129,6 +129,8 @@ class IntakeSupervisor:
             "repair": claim.repair,
             "format": claim.format,
             "transform": claim.transform,
+            "framework": claim.framework,
+            "snippet": claim.snippet,
             "source": claim.blob,
             "limits": self._limits(timeout_s),
         }
@@ -157,7 +159,8 @@ class IntakeSupervisor:
             intake_ready(service.database, claim, blob.digest, answer.summary)
             _log.info("%s %s: ready", claim.kind, claim.id)
             return
-        if intake_rejected(service.database, claim, Problem(answer.code, answer.detail, answer.pointer)):
+        refused = intake_rejected(service.database, claim, Problem(answer.code, answer.detail, answer.pointer))
+        if refused and claim.kind != "export":  # whose blob is the model's
             service.blobs.drop(claim.tenant_id, claim.blob)
         _log.info("%s %s: rejected, %s", claim.kind, claim.id, answer.code)
 

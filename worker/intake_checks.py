@@ -1,4 +1,4 @@
-"""What a limited child does with one upload: refuse it, or write its canonical form and describe it."""
+"""What a limited child does with one upload: refuse it, or write its canonical form (an export: the file asked for)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from engine.data.canonicalise import canonicalise
 from engine.data.frames import digest_file
 from engine.data.zip_safe import ZipLimits
 from engine.errors import EngineError, InvalidDataset, InvalidModel
-from engine.network.canonical import write_canonical
+from engine.exports.frameworks.rewrite import rewrite_for
+from engine.network.canonical import read_canonical, write_canonical
 from engine.network.discretise import discretise
 from engine.network.hdf5_safe import Hdf5Limits
 from engine.network.nir_reader import read_nir
 from engine.network.summary import summarise
 from engine.specs.data import Transform
 from engine.specs.dynamics import AUTO, Dynamics, DynamicsRequest, resolve_dynamics
+from engine.specs.frameworks import FRAMEWORKS
 
 Answer = dict[str, Any]
 _EDGE = 1 << 16  # bytes at either end of a file that are searched for signs of a pickle
@@ -28,9 +30,10 @@ def check_upload(request: Mapping[str, Any]) -> Answer:
     """Answer one request of the intake supervisor.
 
     Args:
-        request: ``kind`` (``model`` or ``dataset``), ``path`` of the upload, ``out`` for the canonical file, and for a
-            model ``dynamics`` (resolved, or a preset with overrides, or null) and ``repair``, for a dataset ``format``,
-            ``transform`` and ``source`` (its digest); ``limits`` may hold ``inflated_bytes``.
+        request: ``kind`` (``model``, ``dataset``, ``export``), ``path`` of the upload, ``out`` for the canonical file,
+            and for a model ``dynamics`` (resolved, or a preset with overrides, or null) and ``repair``, for a dataset
+            ``format``, ``transform`` and ``source`` (its digest), for an export (whose ``path`` is a canonical model)
+            ``dynamics``, ``framework`` and ``snippet``; ``limits`` may hold ``inflated_bytes``.
 
     Returns:
         ``{"ok": true, "canonical", "sha256", "summary"}`` or ``{"ok": false, "code", "detail", "pointer"}``.
@@ -72,9 +75,22 @@ def _check_dataset(request: Mapping[str, Any], path: Path, out: Path) -> tuple[s
     return digest_file(out), summary
 
 
+def _write_export(request: Mapping[str, Any], path: Path, out: Path) -> tuple[str, Answer]:
+    dynamics = _dynamics(request.get("dynamics"))
+    framework = next((name for name in FRAMEWORKS if name == request.get("framework")), None)
+    if dynamics is None or framework is None:
+        raise InvalidModel("invalid_dynamics", "an export needs a framework and a dynamics profile", "dynamics")
+    made = rewrite_for(read_canonical(path), dynamics, framework, bool(request.get("snippet")))
+    made.write(out)
+    needs = {name: list(reasons) for name, reasons in made.needs_snippet.items()}
+    summary = {"bytes": out.stat().st_size, "needs_snippet": needs, "renamed": made.renamed, "snippet": made.snippet}
+    return digest_file(out), summary
+
+
 _CHECKS: dict[str, Callable[[Mapping[str, Any], Path, Path], tuple[str, Answer]]] = {
     "model": _check_model,
     "dataset": _check_dataset,
+    "export": _write_export,
 }
 
 

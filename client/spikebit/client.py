@@ -140,8 +140,24 @@ class Client:
             body["transform"] = dict(transform)
         return upload_from(self._http.request("POST", "/v1/datasets", json=body).json())
 
+    def export_model(self, model_id: str, framework: str, *, snippet: bool = False) -> Upload:
+        """Ask for a ready model as NIR for a framework's own importer; the record may still be ``checking``.
+
+        Args:
+            model_id: which model.
+            framework: ``snntorch``, ``norse`` or ``spikingjelly``.
+            snippet: allow what only lines after the import bring about; they are ``summary["snippet"]``.
+        """
+        body = {"model": model_id, "framework": framework, "snippet": snippet}
+        return upload_from(self._http.request("POST", "/v1/exports", json=body).json())
+
+    def export_content(self, export_id: str) -> Iterator[bytes]:
+        """The bytes of a ready export, piece by piece; its ``digest`` is their SHA-256."""
+        with self._http.stream(f"/v1/exports/{_part(export_id)}/content") as answer:
+            yield from answer.iter_bytes(CHUNK)
+
     def show(self, noun: str, record_id: str, *, wait_s: float = 0.0) -> dict[str, Any]:
-        """One record of ``models``, ``datasets`` or ``jobs`` as the service writes it."""
+        """One record of ``models``, ``datasets``, ``exports`` or ``jobs`` as the service writes it."""
         return _document(self._http.request("GET", f"/v1/{noun}/{_part(record_id)}", wait_s=wait_s))
 
     def list(self, noun: str, *, limit: int = 50, cursor: str | None = None) -> dict[str, Any]:
@@ -158,10 +174,10 @@ class Client:
     def wait_upload(
         self, noun: str, record_id: str, *, deadline: float | None = None, file: str | None = None
     ) -> Upload:
-        """The checked model or dataset.
+        """The checked model or dataset, or the export that was made.
 
         Args:
-            noun: ``models`` or ``datasets``.
+            noun: ``models``, ``datasets`` or ``exports``.
             record_id: of the upload.
             deadline: on ``time.monotonic``.
             file: what the user calls it, for the message of a rejection; None: the id.

@@ -44,7 +44,7 @@ def download(client: Client, artifacts: Iterable[Artifact], folder: Path) -> tup
         for artifact in artifacts:
             place = PLACES.get(artifact.role)
             if place is not None:
-                _fetch(client, artifact, folder / place)
+                fetch(client.content(artifact), folder / place, artifact.sha256, artifact.role)
                 written[place] = artifact.sha256
         lines = [f"{digest}  {place}\n" for place, digest in sorted(written.items())]
         (folder / SUMS).write_text("".join(lines), encoding="utf-8")
@@ -53,18 +53,24 @@ def download(client: Client, artifacts: Iterable[Artifact], folder: Path) -> tup
     return tuple(Path(place) for place in sorted(written))
 
 
-def _fetch(client: Client, artifact: Artifact, target: Path) -> None:
+def fetch(pieces: Iterable[bytes], target: Path, sha256: str, what: str) -> None:
+    """Write a file once all of it has come and has the digest that was announced.
+
+    Raises:
+        Damaged: it has another; nothing is kept.
+        OSError: the file cannot be written.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.part")
     running = hashlib.sha256()
     try:
         with partial.open("wb") as file:
-            for piece in client.content(artifact):
+            for piece in pieces:
                 running.update(piece)
                 file.write(piece)
-        if running.hexdigest() != artifact.sha256:
+        if running.hexdigest() != sha256:
             raise Damaged(
-                f"{artifact.role}: expected sha256 {artifact.sha256}, received {running.hexdigest()}",
+                f"{what}: expected sha256 {sha256}, received {running.hexdigest()}",
                 code="digest_mismatch",
                 advice="Download again; if it stays, the service's store is damaged.",
             )

@@ -110,6 +110,7 @@ _ADVICE = {
     "inconsistent_subgraph": "Add --repair to let the service mend it, after reading what it would change.",
     "expectation_missed": "Check --dynamics: a wrong preset or time step is the usual cause; see docs/dynamics.md.",
     "only_test_split": "Only `spikebit evaluate` takes a file without x_train and y_train.",
+    "needs_snippet": "Add --snippet FILE.py: the lines that the framework then needs are written there.",
     "model_not_ready": "Wait for the check: spikebit models wait ID.",
     "dataset_not_ready": "Wait for the check: spikebit datasets wait ID.",
     "in_use": "A job still needs it: wait for the job, or cancel it.",

@@ -52,7 +52,7 @@ from jobs.store.operate import QueueLine, queue_lines, requeue_job
 from jobs.store.scope import Page, Tenant
 from jobs.store.submit import Draft, job_inputs, submit
 from jobs.store.sweep import Swept, acquire_lease, end_cancelled, release_lease, sweep, waiting
-from jobs.store.uploads import NewDataset, NewModel, create_upload, delete_upload, get_upload, list_uploads
+from jobs.store.uploads import NewDataset, NewExport, NewModel, create_upload, delete_upload, get_upload, list_uploads
 from jobs.store.views import ArtifactView, AttemptView, BlobView, EventView, JobView, UploadKind, UploadView
 from jobs.store.workers import (
     WorkerReport,
@@ -89,6 +89,7 @@ __all__ = [
     "KeyView",
     "NewArtifact",
     "NewDataset",
+    "NewExport",
     "NewModel",
     "NotFound",
     "Page",

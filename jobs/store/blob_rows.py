@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from jobs.database import Database
-from jobs.records import ACTIVE, Artifact, Blob, Checkpoint, Dataset, Job, Model
+from jobs.records import ACTIVE, Artifact, Blob, Checkpoint, Dataset, Export, Job, Model
 from jobs.store.scope import Tenant
 from jobs.store.views import BlobView, blob_view
 
@@ -70,7 +70,7 @@ def _referenced() -> ColumnElement[bool]:
     """Does any live record need the blob: rejected uploads do not, finished jobs need their artifacts alone."""
     refers = [
         exists().where(record.tenant_id == Blob.tenant_id, column == Blob.digest, record.status != "rejected")
-        for record in (Model, Dataset)
+        for record in (Model, Dataset, Export)
         for column in (record.blob, record.canonical)
     ]
     refers.append(

@@ -12,7 +12,7 @@ from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from jobs.database import Database
-from jobs.records import ACTIVE, TERMINAL, Artifact, Dataset, Job, Model
+from jobs.records import ACTIVE, TERMINAL, Artifact, Dataset, Export, Job, Model
 from jobs.store.jobs import forget_job
 
 BATCH = 500  # rows a transaction, so that no writer waits long
@@ -53,7 +53,7 @@ def expire(database: Database, keep: Keep) -> Expired:
         uploads = 0
         if keep.uploads_s is not None:
             before = now - timedelta(seconds=keep.uploads_s)
-            uploads = _uploads(session, Model, before) + _uploads(session, Dataset, before)
+            uploads = _uploads(session, Model, before) + _uploads(session, Dataset, before) + _exports(session, before)
     return Expired(jobs, artifacts, uploads)
 
 
@@ -97,3 +97,12 @@ def _uploads(session: Session, record: type[Model] | type[Dataset], before: date
         session.flush()
         gone += 1
     return gone
+
+
+def _exports(session: Session, before: datetime) -> int:
+    """Files for frameworks: nothing refers to one."""
+    old = select(Export).where(Export.status == "ready", Export.checked_at < before).limit(BATCH)
+    rows = session.scalars(old.with_for_update(skip_locked=True)).all()
+    for row in rows:
+        session.delete(row)
+    return len(rows)

@@ -1,4 +1,4 @@
-"""The intake worker's side of models and datasets: the same lease and token as jobs have."""
+"""The intake worker's side of models, datasets and exports: the same lease and token as jobs have."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from jobs.database import Database
-from jobs.records import Dataset, Model
+from jobs.records import Dataset, Export, Model
 from jobs.store.blob_rows import touch
 from jobs.store.claims import Problem
 from jobs.store.views import UploadKind
 
-U = TypeVar("U", Model, Dataset)
-RECORDS: dict[UploadKind, type[Model] | type[Dataset]] = {"model": Model, "dataset": Dataset}
+U = TypeVar("U", Model, Dataset, Export)
+RECORDS: dict[UploadKind, type[Model] | type[Dataset] | type[Export]] = {
+    "model": Model,
+    "dataset": Dataset,
+    "export": Export,
+}
 
 
 @dataclass(frozen=True)
 class IntakeClaim:
-    """The right to check one upload; ``dynamics`` and ``repair`` are a model's, the last two a dataset's."""
+    """The right to work on one upload or export; which of the optional fields are set depends on ``kind``."""
 
     tenant_id: str
     kind: UploadKind
@@ -33,6 +37,8 @@ class IntakeClaim:
     repair: bool = False
     format: str | None = None
     transform: dict[str, Any] | None = None
+    framework: str | None = None
+    snippet: bool = False
 
 
 def claim_intake(database: Database, worker: str, lease_s: float) -> IntakeClaim | None:
@@ -56,6 +62,9 @@ def claim_intake(database: Database, worker: str, lease_s: float) -> IntakeClaim
         }
         if isinstance(row, Model):
             return IntakeClaim(**common, kind="model", dynamics=row.dynamics, repair=row.repair)
+        if isinstance(row, Export):
+            told: dict[str, Any] = {"dynamics": row.dynamics, "framework": row.framework, "snippet": row.snippet}
+            return IntakeClaim(**common, kind="export", **told)
         return IntakeClaim(**common, kind="dataset", format=row.format, transform=row.transform)
 
 
@@ -92,7 +101,9 @@ def intake_release(database: Database, claim: IntakeClaim) -> bool:
         return _set(session, claim, {"lease_until": None, "worker": None, "tries": record.tries - 1})
 
 
-def _oldest(session: Session, kind: UploadKind) -> Model | Dataset | None:
+def _oldest(session: Session, kind: UploadKind) -> Model | Dataset | Export | None:
+    if kind == "export":
+        return _oldest_of(session, Export)
     return _oldest_of(session, Model) if kind == "model" else _oldest_of(session, Dataset)
 
 

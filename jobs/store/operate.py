@@ -8,10 +8,11 @@ from typing import Literal
 from sqlalchemy import func, select
 
 from jobs.database import Database
-from jobs.records import ACTIVE, HELD, Dataset, Job, Model
+from jobs.records import ACTIVE, HELD, Job
 from jobs.store.claims import Problem
 from jobs.store.endings import end_attempt, finish, requeue
 from jobs.store.errors import Conflict, NotFound
+from jobs.store.intake import RECORDS
 from jobs.store.sweep import INTAKE
 
 
@@ -36,7 +37,7 @@ def queue_lines(database: Database) -> list[QueueLine]:
             for job_class, number, oldest in session.execute(query.group_by(Job.job_class)):
                 age = 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
                 lines.append(QueueLine(job_class, status, number, age))
-        for record in (Model, Dataset):
+        for record in RECORDS.values():
             query = select(func.count(), func.min(record.created_at)).where(record.status == "checking")
             number, oldest = session.execute(query).one()
             if number:

@@ -12,10 +12,10 @@ from sqlalchemy import Select, and_, or_, select
 from sqlalchemy.orm import Session
 
 from jobs.database import Database
-from jobs.records import Artifact, Blob, Dataset, Event, Job, Model
+from jobs.records import Artifact, Blob, Dataset, Event, Export, Job, Model
 
-R = TypeVar("R", Job, Model, Dataset, Artifact, Event, Blob)
-Listed = TypeVar("Listed", Job, Model, Dataset)
+R = TypeVar("R", Job, Model, Dataset, Export, Artifact, Event, Blob)
+Listed = TypeVar("Listed", Job, Model, Dataset, Export)
 
 
 class Scoped:

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from jobs.database import Database
-from jobs.records import HELD, Dataset, Idempotency, Job, Lease, Model
+from jobs.records import HELD, Idempotency, Job, Lease
 from jobs.store.claims import Problem
 from jobs.store.endings import end_attempt, finish, requeue
 from jobs.store.intake import RECORDS
@@ -111,7 +111,7 @@ def waiting(database: Database) -> dict[str, int]:
         queued = select(Job.job_class, func.count()).where(*ready).group_by(Job.job_class)
         counts: dict[str, int] = {row[0]: row[1] for row in session.execute(queued)}
         uploads = 0
-        for record in (Model, Dataset):
+        for record in RECORDS.values():
             idle = select(func.count()).where(record.status == "checking", record.lease_until.is_(None))
             uploads += session.execute(idle).scalar_one()
     return counts | ({INTAKE: uploads} if uploads else {})

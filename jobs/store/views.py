@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from jobs.records import TERMINAL, Artifact, Attempt, Blob, Dataset, Event, Job, Model
+from jobs.records import TERMINAL, Artifact, Attempt, Blob, Dataset, Event, Export, Job, Model
 
-UploadKind = Literal["model", "dataset"]
+UploadKind = Literal["model", "dataset", "export"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class JobView:
 
 @dataclass(frozen=True)
 class UploadView:
-    """A model (``dynamics`` and ``repair`` are set) or a dataset (``format`` is set, maybe ``transform``)."""
+    """A model (``dynamics``, ``repair``), a dataset (``format``, maybe ``transform``) or an export (``framework``)."""
 
     kind: UploadKind
     id: str
@@ -75,6 +75,9 @@ class UploadView:
     repair: bool | None = None
     format: str | None = None
     transform: dict[str, Any] | None = None
+    model_id: str | None = None
+    framework: str | None = None
+    snippet: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -142,25 +145,29 @@ def _attempt_view(row: Attempt) -> AttemptView:
     return AttemptView(row.number, row.worker, row.started_at, row.ended_at, row.outcome, row.code, row.detail)
 
 
-def upload_view(row: Model | Dataset) -> UploadView:
-    """The row of a model or dataset as a value."""
-    model = row if isinstance(row, Model) else None
-    dataset = row if isinstance(row, Dataset) else None
-    return UploadView(
-        kind="dataset" if model is None else "model",
-        id=row.id,
-        name=row.name,
-        status=row.status,
-        blob=row.blob,
-        canonical=row.canonical,
-        summary=row.summary,
-        problem=row.problem,
-        created_at=row.created_at,
-        dynamics=None if model is None else model.dynamics,
-        repair=None if model is None else model.repair,
-        format=None if dataset is None else dataset.format,
-        transform=None if dataset is None else dataset.transform,
-    )
+def upload_view(row: Model | Dataset | Export) -> UploadView:
+    """The row of a model, a dataset or an export as a value."""
+    common: dict[str, Any] = {
+        "id": row.id,
+        "name": row.name,
+        "status": row.status,
+        "blob": row.blob,
+        "canonical": row.canonical,
+        "summary": row.summary,
+        "problem": row.problem,
+        "created_at": row.created_at,
+    }
+    if isinstance(row, Model):
+        return UploadView(kind="model", **common, dynamics=row.dynamics, repair=row.repair)
+    if isinstance(row, Dataset):
+        return UploadView(kind="dataset", **common, format=row.format, transform=row.transform)
+    told: dict[str, Any] = {
+        "model_id": row.model_id,
+        "framework": row.framework,
+        "snippet": row.snippet,
+        "dynamics": row.dynamics,
+    }
+    return UploadView(kind="export", **common, **told)
 
 
 def artifact_view(row: Artifact) -> ArtifactView:

@@ -67,6 +67,7 @@ class FakeService:
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
+        self.nir = b"nir"
         self.requests: list[httpx.Request] = []
         self.bodies: dict[str, Any] = {}
         self.script: dict[tuple[str, str], list[Answer]] = {}
@@ -118,6 +119,14 @@ class FakeService:
 
     def _models(self, request: httpx.Request, rest: str) -> httpx.Response:
         return self._record("models", request, rest)
+
+    def _exports(self, request: httpx.Request, rest: str) -> httpx.Response:
+        if rest.endswith("/content"):
+            return httpx.Response(200, content=self.nir)
+        answer = self._record("exports", request, rest)
+        record = answer.json() | {"digest": "sha256:" + hashlib.sha256(self.nir).hexdigest()}
+        record["summary"] = {"snippet": "def load(path): ...\n", "needs_snippet": {}}
+        return httpx.Response(answer.status_code, json=record)
 
     def _datasets(self, request: httpx.Request, rest: str) -> httpx.Response:
         return self._record("datasets", request, rest)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.network.nir_reader import read_nir
 from tests.hostile.corpus import MODELS
 from tests.service.harness import Embedded
 from tests.service.inputs import NETWORK, PRESET
@@ -101,6 +102,18 @@ def test_quantize_with_a_plan_of_ones_own(embedded: Embedded, few_digits: Path, 
     assert dry["estimate"]["program_bytes"] > 0
     (tmp_path / "plan.json").write_text(json.dumps({"weights": {"nothing": {"bits": 4}}}))
     assert problem(embedded, USAGE, *words, "--plan", str(tmp_path / "plan.json"), "--dry-run") == "invalid_plan"
+
+
+def test_a_model_goes_back_into_a_framework(embedded: Embedded, tmp_path: Path) -> None:
+    model = run(embedded, OK, "models", "add", str(NETWORK), "--dynamics", PRESET)["id"]
+    out, snippet = tmp_path / "net.nir", tmp_path / "net.py"
+    words = ("models", "export", model, "--framework", "norse", "-o", str(out))
+    assert problem(embedded, SERVICE, *words) == "needs_snippet"
+    document = run(embedded, OK, *words, "--snippet", str(snippet))
+    assert document["status"] == "ready"
+    assert set(document["summary"]["needs_snippet"]) <= set(read_nir(out).nodes)
+    compile(snippet.read_text(), str(snippet), "exec")
+    assert problem(embedded, SERVICE, "models", "export", "mdl_none", *words[3:]) == "not_found"
 
 
 def test_sensitivity(embedded: Embedded, few_digits: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""``spikebit models`` and ``spikebit datasets``: the same five verbs for both."""
+"""``spikebit models`` and ``spikebit datasets``: the same five verbs for both; ``models`` has ``export`` too."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 from spikebit.client import Client
 from spikebit.commands import common
 from spikebit.commands.data_options import with_data_options
+from spikebit.commands.export import add_export
 from spikebit.datasets import DataOptions, one_file
 from spikebit.display import Board, board, print_json, stdout
 from spikebit.records import Upload
@@ -53,6 +54,7 @@ def models_app() -> typer.Typer:
             record = _checked(client, shown, "models", record, model.name, wait, timeout)
         _print_record(record.raw, as_json)
 
+    add_export(app)
     return app
 
 
