@@ -10,7 +10,7 @@ from math import prod
 
 from engine.data.events import EventSource
 from engine.errors import InvalidDataset
-from engine.specs.data import Crop, Transform
+from engine.specs.data import MAX_SENSOR, Crop, Transform
 
 MAX_SAMPLE_VALUES = 1 << 26  # values of one sample's frames: 256 MiB as float32
 
@@ -50,8 +50,11 @@ def geometry_of(source: EventSource, transform: Transform, sensor: tuple[int, in
         sensor: (rows, columns).
 
     Raises:
-        InvalidDataset: ``invalid_crop``, ``transform_not_applicable``.
+        InvalidDataset: ``invalid_sensor``, ``invalid_crop``, ``transform_not_applicable``.
     """
+    if not all(1 <= size <= MAX_SENSOR for size in sensor):
+        detail = f"expected a sensor of 1 to {MAX_SENSOR} rows and columns, found {sensor[0]} rows, {sensor[1]} columns"
+        raise InvalidDataset("invalid_sensor", detail, "/transform/sensor")
     if transform.polarity != "keep" and not source.has_polarity:
         detail = f"expected polarity 'keep', since this format has no polarities, found {transform.polarity!r}"
         raise InvalidDataset("transform_not_applicable", detail, "/transform/polarity")

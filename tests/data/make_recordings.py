@@ -29,7 +29,7 @@ def events() -> Any:
 
 
 def main() -> None:
-    from faery.extension import aedat, dat, evt
+    from faery.extension import aedat, dat, es, evt
 
     FOLDER.mkdir(exist_ok=True)
     found = events()
@@ -41,6 +41,15 @@ def main() -> None:
         plain[ours] = found[theirs]
     with dat.Encoder(str(FOLDER / "cd.dat"), "dat2", "cd", False, (WIDTH, HEIGHT)) as encoder:
         encoder.write(plain)
+
+    with es.Encoder(str(FOLDER / "dvs.es"), "dvs", False, (WIDTH, HEIGHT)) as encoder:
+        encoder.write(found)
+    both = np.zeros(EVENTS, np.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("exposure", "?"), ("polarity", "?")]))
+    for ours, theirs in (("t", "t"), ("x", "x"), ("y", "y"), ("polarity", "on")):
+        both[ours] = found[theirs]
+    both["exposure"] = np.arange(EVENTS) % 3 == 1  # exposure measurements, which are no contrast events
+    with es.Encoder(str(FOLDER / "atis.es"), "atis", False, (WIDTH, HEIGHT)) as encoder:
+        encoder.write(both)
 
     def text(value: str) -> Any:
         return aedat.DescriptionAttribute("string", value)

@@ -19,7 +19,7 @@ from engine.specs.data import SplitRule, TimeBins, Transform
 from tests.data.event_files import write_zip
 from tests.data.make_recordings import FOLDER, HEIGHT, WIDTH, events
 
-FILES = ("evt2.raw", "evt3.raw", "cd.dat", "events.aedat4")
+FILES = ("evt2.raw", "evt3.raw", "cd.dat", "events.aedat4", "dvs.es")
 TRANSFORM = Transform(binning=TimeBins(bin_s=0.1, steps=20))
 
 
@@ -34,6 +34,14 @@ def test_another_implementations_files_are_read_event_for_event(name: str) -> No
     assert found.sensor == (HEIGHT, WIDTH)
     for ours, theirs in ((found.t_us, "t"), (found.row, "y"), (found.column, "x"), (found.polarity, "on")):
         assert np.array_equal(ours, wanted[theirs])
+
+
+def test_exposure_measurements_of_an_atis_are_left_out() -> None:
+    found, wanted = DECODERS[".es"]((FOLDER / "atis.es").read_bytes(), "atis.es"), events()
+    wanted = wanted[np.arange(len(wanted)) % 3 != 1]
+    assert np.array_equal(found.t_us, wanted["t"])
+    assert np.array_equal(found.column, wanted["x"])
+    assert np.array_equal(found.polarity, wanted["on"])
 
 
 def test_formats_of_one_recording_give_the_same_frames_from_the_first_event(tmp_path: Path) -> None:
@@ -97,7 +105,7 @@ def test_label_tables_that_are_refused(tmp_path: Path, table: str | None, code: 
         ("cd.dat", lambda d: d[:-5], "truncated_recording", "whole words of 8 bytes"),
         ("events.aedat4", lambda d: d[: len(d) // 2], "truncated_recording", "a whole AEDAT 4 file"),
         ("events.aedat4", lambda d: b"x" + d, "invalid_recording", "begins with"),
-        ("evt2.raw", lambda d: d.replace(b"evt 2.0", b"evt 4.0"), "invalid_recording", "EVT 2.0 or EVT 3.0"),
+        ("evt2.raw", lambda d: d.replace(b"evt 2.0", b"evt 4.0"), "invalid_recording", "EVT 2.0, EVT 2.1 or EVT 3.0"),
         ("evt2.raw", lambda d: d + b"\0\0\0\x50", "invalid_recording", "words of the types"),
         ("evt3.raw", lambda d: b"no header", "invalid_recording", "begin with %"),
         ("evt3.raw", lambda d: b"%" * (1 << 17), "invalid_recording", "header lines"),
@@ -116,7 +124,7 @@ def test_damaged_recordings(tmp_path: Path, name: str, change: Any, code: str, w
 
 
 def test_formats_without_a_reader_and_mixed_sensors(tmp_path: Path) -> None:
-    write_zip(tmp_path / "in.zip", {"test/0/a.es": b"Event Stream"})
+    write_zip(tmp_path / "in.zip", {"test/0/a.bag": b"#ROSBAG"})
     with pytest.raises(InvalidDataset, match="no reader") as caught:
         read(tmp_path / "in.zip")
     assert caught.value.code == "no_reader"

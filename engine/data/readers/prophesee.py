@@ -1,6 +1,6 @@
-"""Recordings of Prophesee cameras: ``.dat`` (version 2) and ``.raw`` in EVT 2.0 and EVT 3.0.
+"""Recordings of Prophesee cameras: ``.dat`` (version 2) and ``.raw`` in EVT 2.0, EVT 2.1 and EVT 3.0.
 
-Source: the public descriptions of the DAT, EVT 2.0 and EVT 3.0 formats in the Metavision SDK's documentation. NumPy
+Source: the public descriptions of the DAT, EVT 2.0, 2.1 and 3.0 formats in the Metavision SDK's documentation. NumPy
 alone: the readers that install are under the GPL, or link code that is. Header lines begin with ``%``.
 """
 
@@ -17,7 +17,7 @@ from engine.data.readers.recording import Recording, not_a_recording, truncated
 
 MAX_HEADER_BYTES = 1 << 16
 _SIZE = re.compile(r"(?:geometry[ :]+|;?width=|width )(\d{1,5})(?:x|;height=|\s.*?height )(\d{1,5})", re.S | re.I)
-_VERSION = re.compile(r"% (?:evt|format evt)\s*([0-9](?:\.[0-9])?)", re.I)
+_VERSION = re.compile(r"% (?:evt|format evt)\s*([0-9]+(?:\.[0-9]+)?)", re.I)
 _DAT_VERSION = re.compile(r"% version (\d+)", re.I)
 _DAT_EVENTS = (0, 12)  # 2D and contrast-detection events, which are laid out alike
 Words = NDArray[np.integer[Any]]
@@ -43,7 +43,7 @@ def decode_dat(data: bytes, name: str) -> Recording:
 
 
 def decode_raw(data: bytes, name: str) -> Recording:
-    """Events of one ``.raw`` file in EVT 2.0 or EVT 3.0, as its header says.
+    """Events of one ``.raw`` file in EVT 2.0, 2.1 or 3.0, as its header says.
 
     Raises:
         InvalidDataset: ``invalid_recording``, ``truncated_recording``.
@@ -51,8 +51,10 @@ def decode_raw(data: bytes, name: str) -> Recording:
     header, start = _header(data, name)
     found = _VERSION.search(header)
     version = found[1].removesuffix(".0") if found else "none"
+    if version in ("2.1", "21"):
+        version = "2.1 legacy" if "endianness=legacy" in header.lower() else "2.1"
     if version not in _DECODERS:
-        raise not_a_recording(name, "a header that says EVT 2.0 or EVT 3.0", f"version {version}")
+        raise not_a_recording(name, "a header that says EVT 2.0, EVT 2.1 or EVT 3.0", f"version {version}")
     return _DECODERS[version](data[start:], name, _sensor(header))
 
 
@@ -68,6 +70,29 @@ def _evt2(data: bytes, name: str, sensor: tuple[int, int] | None) -> Recording:
     return Recording(
         time[chosen] | (event >> 22 & 0x3F), event & 0x7FF, event >> 11 & 0x7FF, kind[chosen].astype(np.uint8), sensor
     )
+
+
+def _evt21(data: bytes, name: str, sensor: tuple[int, int] | None) -> Recording:
+    """Words of 64 bits; the higher half is laid out as a word of EVT 2.0, the lower says which of 32 columns fired."""
+    words = _words(data, "<u8", 1, name)
+    head = words >> 32
+    kind = head >> 28
+    _known(kind, (0, 1, 8, 10, 14, 15), name)
+    high = kind == 8
+    chosen = np.flatnonzero((kind <= 1) & (np.cumsum(high) > 0))
+    time = (_held(head & 0x0FFFFFFF, high) << 6)[chosen]
+    masks = np.ascontiguousarray(words[chosen] & 0xFFFFFFFF).astype("<u4").view(np.uint8).reshape(-1, 4)
+    at, offset = np.nonzero(np.unpackbits(masks, axis=1, bitorder="little"))  # [word, column behind the first]
+    event = head[chosen].astype(np.int64)
+    time = time | event >> 22 & 0x3F
+    column, row = (event >> 11 & 0x7FF)[at] + offset, (event & 0x7FF)[at]
+    return Recording(time[at], row, column, kind[chosen].astype(np.uint8)[at], sensor)
+
+
+def _evt21_legacy(data: bytes, name: str, sensor: tuple[int, int] | None) -> Recording:
+    """The same with the halves of each word swapped, as the first sensors send them (``endianness=legacy``)."""
+    halves = _words(data, "<u4", 2, name).reshape(-1, 2)
+    return _evt21(np.ascontiguousarray(halves[:, ::-1]).tobytes(), name, sensor)
 
 
 def _evt3(data: bytes, name: str, sensor: tuple[int, int] | None) -> Recording:
@@ -97,7 +122,12 @@ def _evt3(data: bytes, name: str, sensor: tuple[int, int] | None) -> Recording:
     return Recording(time[at], row[at], column, sign[at].astype(np.uint8), sensor)
 
 
-_DECODERS: dict[str, Callable[[bytes, str, tuple[int, int] | None], Recording]] = {"2": _evt2, "3": _evt3}
+_DECODERS: dict[str, Callable[[bytes, str, tuple[int, int] | None], Recording]] = {
+    "2": _evt2,
+    "2.1": _evt21,
+    "2.1 legacy": _evt21_legacy,
+    "3": _evt3,
+}
 
 
 def _header(data: bytes, name: str) -> tuple[str, int]:

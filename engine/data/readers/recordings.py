@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engine.data.events import Chunk, EventSource, whole_sample
+from engine.data.readers.aedat3 import decode_aedat3
 from engine.data.readers.aedat4 import decode_aedat4
 from engine.data.readers.archive import Archive, open_archive
+from engine.data.readers.event_stream import decode_es
 from engine.data.readers.nmnist import decode_bin
 from engine.data.readers.prophesee import decode_dat, decode_raw
 from engine.data.readers.recording import Recording
@@ -17,13 +19,15 @@ from engine.errors import InvalidDataset
 
 # Suffix of a recording → decoder of its bytes.
 DECODERS: dict[str, Callable[[bytes, str], Recording]] = {
+    ".aedat": decode_aedat3,
     ".aedat4": decode_aedat4,
     ".bin": decode_bin,
     ".dat": decode_dat,
+    ".es": decode_es,
     ".raw": decode_raw,
 }
 # Known formats without a reader that installs under a licence that can be used here.
-NO_READER = (".es", ".aedat", ".hdf5", ".bag")
+NO_READER = (".hdf5", ".bag")
 
 
 @contextmanager
