@@ -105,6 +105,8 @@ def test_label_tables_that_are_refused(tmp_path: Path, table: str | None, code: 
         ("cd.dat", lambda d: d[:-5], "truncated_recording", "whole words of 8 bytes"),
         ("events.aedat4", lambda d: d[: len(d) // 2], "truncated_recording", "a whole AEDAT 4 file"),
         ("events.aedat4", lambda d: b"x" + d, "invalid_recording", "begins with"),
+        ("events.aedat4", lambda d: d.replace(b"outInfo", b"out\xffnfo", 1), "invalid_recording", "in UTF-8"),
+        ("events.aedat4", lambda d: d[:300], "truncated_recording", "a header of 852 bytes, found 282 bytes"),
         ("evt2.raw", lambda d: d.replace(b"evt 2.0", b"evt 4.0"), "invalid_recording", "EVT 2.0, EVT 2.1 or EVT 3.0"),
         ("evt2.raw", lambda d: d + b"\0\0\0\x50", "invalid_recording", "words of the types"),
         ("evt3.raw", lambda d: b"no header", "invalid_recording", "begin with %"),

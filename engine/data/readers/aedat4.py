@@ -21,8 +21,7 @@ def decode_aedat4(data: bytes, name: str) -> Recording:
     """
     import aedat
 
-    if not data.startswith(MAGIC):
-        raise not_a_recording(name, f"a file that begins with {MAGIC!r}", repr(data[: len(MAGIC)]))
+    _check_header(data, name)
     with tempfile.NamedTemporaryFile(suffix=".aedat4") as copy:
         copy.write(data)
         copy.flush()
@@ -52,3 +51,23 @@ def decode_aedat4(data: bytes, name: str) -> Recording:
         return Recording(none, none, none, none, sensor)
     found = np.concatenate(parts)
     return Recording(found["t"], found["y"], found["x"], found["on"].astype(np.uint8), sensor)
+
+
+def _check_header(data: bytes, name: str) -> None:
+    """Name, length and text of the header: text that is not UTF-8 would end the package's reader with the process."""
+    if not data.startswith(MAGIC):
+        raise not_a_recording(name, f"a file that begins with {MAGIC!r}", repr(data[: len(MAGIC)]))
+    start = len(MAGIC) + 4
+    size = int.from_bytes(data[len(MAGIC) : start], "little")
+    header = data[start : start + size]
+    if len(data) < start or len(header) < size:
+        raise truncated(name, f"a header of {size} bytes", f"{max(0, len(data) - start)} bytes behind the name")
+    text = header[header.find(b"<") :] if b"<" in header else b""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise not_a_recording(
+            name, "a description in UTF-8 in the header", f"the bytes {text[error.start :][:8]!r}"
+        ) from error
+    if not text:
+        raise not_a_recording(name, "a description (XML) in the header", "none")

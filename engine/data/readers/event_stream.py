@@ -91,7 +91,8 @@ def decode_es(data: bytes, name: str) -> Recording:
 
 def _pair(body: Bytes, at: NDArray[Any]) -> NDArray[np.int64]:
     """Two bytes, the lower first."""
-    return body[at].astype(np.int64) | body[at + 1].astype(np.int64) << 8
+    pair: NDArray[np.int64] = body[at].astype(np.int64) | body[at + 1].astype(np.int64) << 8
+    return pair
 
 
 def _idle(single: NDArray[np.bool_], length: int) -> NDArray[np.bool_]:
