@@ -12,12 +12,13 @@ from torch import Tensor
 
 from engine.curvature.estimator import LayerTrace, Progress, StopRule
 from engine.curvature.logit_scale import margin_scale
+from engine.curvature.measured_cost import Cost, measured_costs
 from engine.curvature.objective import Objective
 from engine.curvature.output_losses import OUTPUT_LOSSES
 from engine.curvature.peak import peak_bytes
 from engine.curvature.ranking import judge_predictions
 from engine.curvature.registry import estimator
-from engine.curvature.rounding_cost import measured_increase, predicted_increase, quadratic_increases, rounded
+from engine.curvature.rounding_cost import predicted_increase, quadratic_increases, rounded
 from engine.curvature.slope import choose_slope
 from engine.data.rows import Rows
 from engine.errors import InvalidSpec
@@ -73,7 +74,7 @@ def analyse(
     stop = StopRule(spec.relative_error, spec.min_probes, spec.max_probes, spec.max_seconds)
     traces = estimator(spec.quantity)(objective, stop, seed, events, dtype)
     baseline = objective.loss.values(counts, objective.labels)
-    layers = _layers(objective, traces, spec, baseline, events, dtype)
+    layers = _layers(objective, traces, spec, events, dtype)
     verdict = judge_predictions(layers)
     saturated = objective.loss.saturated(counts)
     return SensitivitySection(
@@ -87,6 +88,7 @@ def analyse(
         samples=objective.samples,
         seed=seed,
         baseline_loss=float(baseline.mean()),
+        baseline_accuracy=float((counts.argmax(1) == objective.labels).double().mean()),
         layers=layers,
         rank_correlation=verdict.by_trace.rank_correlation,
         trivial_rank_correlation=verdict.trivial,
@@ -136,7 +138,6 @@ def _layers(
     objective: Objective,
     traces: tuple[LayerTrace, ...],
     spec: SensitivityStep,
-    baseline: Tensor,
     events: Progress,
     dtype: torch.dtype,
 ) -> tuple[LayerSensitivity, ...]:
@@ -148,10 +149,13 @@ def _layers(
     changes = {(name, bits): weight - weights[name] for (name, bits), weight in narrow.items()}
     forms = quadratic_increases(objective, changes, hessian=spec.quantity == "hessian", dtype=dtype)
     measure = spec.measure == "on" or (spec.measure == "auto" and len(weights) <= MEASURED_LAYERS)
-    measured: dict[tuple[str, int], tuple[float, float | None]] = {}
-    for done, (name, bits) in enumerate(narrow if measure else ()):
-        measured[name, bits] = measured_increase(objective, name, narrow[name, bits], baseline)
-        events.progress("measure", done + 1, len(narrow), f"{name} at {bits} bits")
+    measured: dict[tuple[str, int], Cost] = {}
+    if measure:
+        measured = measured_costs(
+            objective,
+            narrow,
+            lambda done: events.progress("measure", done, objective.samples, f"{len(narrow)} roundings"),
+        )
     return tuple(
         LayerSensitivity(
             layer=trace.layer,
@@ -182,7 +186,7 @@ def _width(
     bits: int,
     change: Tensor,
     form: tuple[float, float | None],
-    measured: tuple[float, float | None] | None,
+    measured: Cost | None,
 ) -> WidthLoss:
     distance = float(change.square().sum())
     return WidthLoss(
@@ -190,7 +194,9 @@ def _width(
         predicted=predicted_increase(trace.trace, change.numel(), distance),
         quadratic=form[0],
         quadratic_error=form[1],
-        measured=None if measured is None else measured[0],
-        measured_error=None if measured is None else measured[1],
+        measured=None if measured is None else measured.increase,
+        measured_error=None if measured is None else measured.error,
+        accuracy=None if measured is None else measured.accuracy,
+        accuracy_error=None if measured is None else measured.accuracy_error,
         squared_distance=distance,
     )

@@ -66,20 +66,28 @@ class Objective:
 
     def blocks(self, most: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Consecutive samples: input ``[time, block, *input_shape]`` and labels ``[block]``."""
-        neurons = sum(prod(layer.shape) for layer in self.network.layers)
-        values = self.x.shape[1] * (prod(self.x.shape[2:]) + KEPT_PER_NEURON * neurons)
-        size = max(1, min(most, BLOCK_BYTES // (self.dtype.itemsize * values)))
-        for start in range(0, self.samples, size):
-            frames = np.moveaxis(self.x[start : start + size], 0, 1)  # [time, block, ...]
-            labels = self.labels[start : start + size].to(self.device)
+        for rows in self._rows(most):
+            frames = np.moveaxis(self.x[rows], 0, 1)  # [time, block, ...]
+            labels = self.labels[rows].to(self.device)
             yield torch.tensor(frames, dtype=self.dtype, device=self.device), labels
+
+    def frames(self, most: int) -> Iterator[Tensor]:
+        """The same blocks' input as the dataset holds it: whole numbers have quicker and no less exact products."""
+        for rows in self._rows(most):
+            yield torch.tensor(np.moveaxis(self.x[rows], 0, 1), device=self.device)
 
     def counts(self, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Outputs ``[sample, output]`` on the CPU, with some weights replaced by name."""
         prepared = prepare(self.network, device=self.device, dtype=self.dtype, weights=weights)
         with torch.no_grad():
-            return torch.cat([run(prepared, x).counts.cpu() for x, _ in self.blocks(VALUE_BLOCK)])
+            return torch.cat([run(prepared, x).counts.cpu() for x in self.frames(VALUE_BLOCK)])
 
     def losses(self, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """ℓ per sample ``[sample]`` on the CPU, with some weights replaced by name."""
         return self.loss.values(self.counts(weights), self.labels)
+
+    def _rows(self, most: int) -> Iterator[slice]:
+        neurons = sum(prod(layer.shape) for layer in self.network.layers)
+        values = self.x.shape[1] * (prod(self.x.shape[2:]) + KEPT_PER_NEURON * neurons)
+        size = max(1, min(most, BLOCK_BYTES // (self.dtype.itemsize * values)))
+        return (slice(start, start + size) for start in range(0, self.samples, size))

@@ -1,14 +1,14 @@
-"""What rounding one layer costs: predicted from its trace, and measured by doing it."""
+"""What rounding one layer costs: predicted from its trace, and from derivatives along the actual rounding."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from engine.curvature.blocks import Blocks
+from engine.curvature.measured_cost import mean_and_error
 from engine.curvature.objective import Objective
 from engine.curvature.quadratic import along
 from engine.quantizers.form import Granularity
@@ -17,6 +17,9 @@ from engine.quantizers.registry import quantizer
 
 def rounded(weight: Tensor, bits: int, granularity: Granularity) -> Tensor:
     """The weight rounded to a width at its MSE-optimal scale, same shape and dtype.
+
+    Values are those of float32, as files hold weights: convolutions of few bits have a quick exact form
+    (:mod:`engine.kernels.exact_conv`).
 
     Args:
         weight: ``[out, in, ...]``.
@@ -33,7 +36,7 @@ def rounded(weight: Tensor, bits: int, granularity: Granularity) -> Tensor:
     """
     method = quantizer("lsq")
     scale = method.parameters(weight, bits, granularity)
-    return method.fake_quantize(weight.detach(), scale, bits)
+    return method.fake_quantize(weight.detach(), scale, bits).float().to(weight.dtype)
 
 
 def predicted_increase(trace: float, parameters: int, squared_distance: float) -> float:
@@ -69,27 +72,4 @@ def quadratic_increases(
             found = along(block.network, block.loss, block.labels, {key[0]: change}, bent)
             form = found.gauss_newton if found.rest is None else found.gauss_newton + found.rest
             values[key].append((found.slope + 0.5 * form).double().cpu())
-    return {key: _mean_and_error(torch.cat(parts)) for key, parts in values.items()}
-
-
-def measured_increase(objective: Objective, layer: str, weight: Tensor, baseline: Tensor) -> tuple[float, float | None]:
-    """Increase of the mean loss with one layer's weight replaced, and its standard error over samples.
-
-    The error is that of the mean of paired differences, sample by sample.
-
-    Args:
-        objective: network, samples, loss.
-        layer: connection whose weight is replaced.
-        weight: the replacement.
-        baseline: loss per sample of the network as it is, ``[sample]``.
-
-    Returns:
-        (increase in nats, standard error; None where there is one sample only).
-    """
-    return _mean_and_error(objective.losses({layer: weight}) - baseline)
-
-
-def _mean_and_error(values: Tensor) -> tuple[float, float | None]:
-    if len(values) < 2:
-        return float(values.mean()), None
-    return float(values.mean()), float(values.std()) / math.sqrt(len(values))
+    return {key: mean_and_error(torch.cat(parts)) for key, parts in values.items()}

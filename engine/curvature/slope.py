@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
 from engine.curvature.blocks import Blocks
+from engine.curvature.linear_network import LinearNetwork
+from engine.curvature.measured_cost import measured_costs
 from engine.curvature.objective import Objective
 from engine.curvature.quadratic import along
-from engine.curvature.rounding_cost import measured_increase, rounded
+from engine.curvature.rounding_cost import rounded
+from engine.kernels.linear_neurons import linearise_neurons
+from engine.kernels.step import SpikeGradient
 from engine.quantizers.form import Granularity
 from engine.specs.report import SlopeCheck
-from engine.specs.steps import Surrogate
 
 SLOPES = (2.0, math.pi, 6.0, 12.0)  # π is snnTorch's arctan; long-memory recurrent networks want about 6 (QUALITY 2)
 USUAL = 6.0
@@ -55,25 +59,36 @@ def choose_slope(
     pairs = _pairs(few, granularity)
     if not pairs:
         return USUAL, ()
-    checks = []
-    for slope in SLOPES:
-        predicted = [0.0] * len(pairs)
-        for block in Blocks(replace(few, surrogate=Surrogate(slope=slope)), dtype):
+    predicted = {slope: [0.0] * len(pairs) for slope in SLOPES}
+    for block in Blocks(few, dtype):
+        for slope in SLOPES:
+            network = with_slope(block.network, slope)
             for k, pair in enumerate(pairs):
-                found = along(block.network, block.loss, block.labels, {pair.layer: pair.change}, None)
-                predicted[k] += float((found.slope + 0.5 * found.gauss_newton).double().sum()) / few.samples
-        ratios = [max(p / pair.measured, 1e-3) for p, pair in zip(predicted, pairs, strict=True)]
-        checks.append(
-            SlopeCheck(
-                slope=slope,
-                layers=tuple(pair.layer for pair in pairs),
-                bits=tuple(pair.bits for pair in pairs),
-                predicted=tuple(predicted),
-                measured=tuple(pair.measured for pair in pairs),
-                log_error=sum(abs(math.log(ratio)) for ratio in ratios) / len(ratios),
-            )
-        )
-    return min(checks, key=lambda check: check.log_error).slope, tuple(checks)
+                found = along(network, block.loss, block.labels, {pair.layer: pair.change}, None)
+                predicted[slope][k] += float((found.slope + 0.5 * found.gauss_newton).double().sum()) / few.samples
+    checks = tuple(_check(slope, pairs, predicted[slope]) for slope in SLOPES)
+    return min(checks, key=lambda check: check.log_error).slope, checks
+
+
+def with_slope(network: LinearNetwork, slope: float) -> LinearNetwork:
+    """The same trajectories, which no surrogate changes, linearised with another slope."""
+    gradient = SpikeGradient(slope, network.gradient.through_reset)
+    stages = tuple(
+        replace(stage, neurons=linearise_neurons(stage.rule, stage.path, gradient)) for stage in network.stages
+    )
+    return replace(network, stages=stages, gradient=gradient)
+
+
+def _check(slope: float, pairs: Sequence[Pair], predicted: Sequence[float]) -> SlopeCheck:
+    ratios = [max(p / pair.measured, 1e-3) for p, pair in zip(predicted, pairs, strict=True)]
+    return SlopeCheck(
+        slope=slope,
+        layers=tuple(pair.layer for pair in pairs),
+        bits=tuple(pair.bits for pair in pairs),
+        predicted=tuple(predicted),
+        measured=tuple(pair.measured for pair in pairs),
+        log_error=sum(abs(math.log(ratio)) for ratio in ratios) / len(ratios),
+    )
 
 
 def _pairs(objective: Objective, granularity: Granularity) -> list[Pair]:
@@ -81,13 +96,10 @@ def _pairs(objective: Objective, granularity: Granularity) -> list[Pair]:
     names = list(weights)
     largest = max(names, key=lambda name: weights[name].numel())
     chosen = list(dict.fromkeys([names[0], largest, names[-1]] if len(names) > LAYERS else names))
-    baseline = objective.losses()
-    pairs = []
-    for name in chosen:
-        for bits in BITS:
-            narrow = rounded(weights[name], bits, granularity)
-            measured, error = measured_increase(objective, name, narrow, baseline)
-            if measured > CLEAR * (error or 0.0) and measured > 0:
-                pairs.append(Pair(name, bits, narrow - weights[name], measured))
-                break
-    return pairs
+    found: dict[str, Pair] = {}
+    for bits in BITS:
+        narrow = {(name, bits): rounded(weights[name], bits, granularity) for name in chosen if name not in found}
+        for (name, _), cost in measured_costs(objective, narrow).items():
+            if cost.increase > max(CLEAR * (cost.error or 0.0), 0.0):
+                found[name] = Pair(name, bits, narrow[name, bits] - weights[name], cost.increase)
+    return [found[name] for name in chosen if name in found]

@@ -18,6 +18,7 @@ from torch import Tensor
 
 FLOAT32_BITS, FLOAT64_BITS = 24, 53
 MOST_SLICES = 5  # more cost about as much as float64 does
+FEW_CHANNELS = 8  # up to here a convolution is two to three times faster with its channels last
 
 Geometry = tuple[tuple[int, int], tuple[int, int], tuple[int, int], int]  # stride, padding, dilation, groups
 
@@ -50,6 +51,8 @@ def exact_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geome
     if slices is None:
         return None
     stride, padding, dilation, groups = geometry
+    if x.shape[1] <= FEW_CHANNELS:
+        x = x.contiguous(memory_format=torch.channels_last)
     total: Tensor | None = None
     for piece, unit in zip(slices.pieces, slices.units, strict=True):
         part = F.conv2d(x, piece, None, stride, padding, dilation, groups)

@@ -72,3 +72,11 @@ def measure(
             **{name: (value / total).flatten().numpy() for name, value in active.items()},
         },
     )
+
+
+def readouts(prepared: Prepared, split: Split) -> NDArray[np.float64]:
+    """The readout of every sample ``[sample, output]`` alone, as :func:`measure` finds it, activity left out."""
+    size = batch_size(prepared, split.x.shape[1], prod(split.x.shape[2:]))
+    with torch.no_grad():
+        parts = [run(prepared, torch.as_tensor(x, device=prepared.device)).counts.cpu() for x, _ in split.batches(size)]
+    return torch.cat(parts).double().numpy()

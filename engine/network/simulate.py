@@ -68,6 +68,7 @@ def run(
     surrogate: Surrogate | None = None,
     reset_gradient: str = "through",
     record: Iterable[str] = (),
+    known: Mapping[str, Tensor] | None = None,
 ) -> Trace:
     """Simulate a batch.
 
@@ -77,13 +78,23 @@ def run(
         surrogate: how spikes are differentiated; None computes values alone.
         reset_gradient: ``through`` or ``detached``.
         record: names of layers whose spikes are kept; ``"*"`` keeps all.
+        known: spikes ``[time, batch, neuron...]`` of layers that an earlier run left and nothing has changed since;
+            they are taken as they are and not recorded again.
+
+    Raises:
+        ValueError: the output layer is among the known, or a part of a cycle without the rest.
     """
+    known = known or {}
     gradient = None if surrogate is None else SpikeGradient(surrogate.slope, reset_gradient == "through")
     wanted = set(record)
-    seen: dict[str, Tensor] = {INPUT: x}
+    seen: dict[str, Tensor] = {INPUT: x, **known}
     results: dict[str, ScanResult] = {}
     for component in prepared.components:
         stages = [prepared.stages[index] for index in component]
+        if any(stage.name in known for stage in stages):
+            if prepared.output in known or not all(stage.name in known for stage in stages):
+                raise ValueError(f"cannot take {', '.join(known)} as known: the output, or a part of a cycle")
+            continue
         if gradient is not None and (total := _contracted(prepared, component, seen, wanted)) is not None:
             return Trace(total, *_kept(results, wanted))
         for name, result in _run_component(prepared, stages, seen, gradient).items():

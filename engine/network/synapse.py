@@ -105,7 +105,7 @@ def _convolve_exactly(synapse: Synapse, spikes: Tensor) -> Tensor | None:
         return None
     pools = [step for step in connection.before if not isinstance(step, Flatten)]
     if connection.source == INPUT:
-        whole = not spikes.is_floating_point() and not pools
+        whole = not pools and _holds_whole_numbers(spikes)
     else:
         whole = all(not isinstance(step, Scale) and step.scale == 1.0 for step in pools)
     if not whole or (torch.is_grad_enabled() and (weight.requires_grad or spikes.requires_grad)):
@@ -116,6 +116,11 @@ def _convolve_exactly(synapse: Synapse, spikes: Tensor) -> Tensor | None:
     stride, padding, dilation = ((s[0], s[1]) for s in (connection.stride, connection.padding, connection.dilation))
     geometry = stride, padding, dilation, connection.groups
     return exact_conv2d(value, weight, synapse.bias, geometry)
+
+
+def _holds_whole_numbers(values: Tensor) -> bool:
+    """Integers, or floats that are; those of a size that float32 does not hold are told by their sums' bound."""
+    return not values.is_floating_point() or bool((values == values.trunc()).all())
 
 
 def apply_map(step: Map, value: Tensor) -> Tensor:

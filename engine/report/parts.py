@@ -18,6 +18,7 @@ from engine.specs.report import (
     SensitivitySection,
     TraceAgreement,
     TrainingCurve,
+    WidthLoss,
 )
 
 
@@ -29,7 +30,7 @@ def accuracy_row(name: str, accuracy: Accuracy) -> tuple[str, ...]:
 
 
 def sensitivity(section: SensitivitySection) -> Block:
-    """Traces, and the loss increase of every width."""
+    """Traces, and what every width costs in loss and accuracy."""
     rows = [
         (
             layer.layer,
@@ -51,6 +52,7 @@ def sensitivity(section: SensitivitySection) -> Block:
             number(width.quadratic, 3),
             number(width.measured, 3)
             + ("" if width.measured_error is None else f" ± {number(width.measured_error, 2)}"),
+            _accuracy(section, width),
             number(width.squared_distance, 3),
         )
         for layer in section.layers
@@ -60,6 +62,10 @@ def sensitivity(section: SensitivitySection) -> Block:
         ("quantity", section.quantity),
         ("loss", f"{section.loss.replace('_', ' ')} of the readout times {number(section.logit_scale)}"),
         ("loss of the network as it is", f"{number(section.baseline_loss)} nats"),
+        (
+            "right of the training samples as it is",
+            "–" if section.baseline_accuracy is None else percent(section.baseline_accuracy),
+        ),
         ("training samples", count(section.samples)),
         ("surrogate", f"{section.surrogate_kind}, slope {number(section.surrogate_slope)}"),
         ("reset gradient", section.reset_gradient),
@@ -84,15 +90,24 @@ def sensitivity(section: SensitivitySection) -> Block:
                 "estimated by random probes, exact where it says so",
             ),
             table(
-                "Loss increase when one layer alone is rounded, in nats",
-                ("layer", "bits", "by trace", "quadratic form", "measured", "squared weight error"),
+                "When one layer alone is rounded: increase of the loss in nats, and accuracy",
+                ("layer", "bits", "by trace", "quadratic form", "measured", "accuracy (points)", "squared error"),
                 widths,
-                "by trace and quadratic form: estimated; measured: on training samples",
+                "by trace and quadratic form: estimated; measured and accuracy: on training samples",
                 collapsed=True,
             ),
             table("How it was measured", ("what", "value"), method, collapsed=True),
         ),
     )
+
+
+def _accuracy(section: SensitivitySection, width: WidthLoss) -> str:
+    """Of the rounded network, with the change from the network as it is and its standard error."""
+    if width.accuracy is None or section.baseline_accuracy is None:
+        return "–"
+    change = 100 * (width.accuracy - section.baseline_accuracy)
+    error = "" if width.accuracy_error is None else f" ± {number(100 * width.accuracy_error, 2)}"
+    return f"{percent(width.accuracy)} ({change:+.1f}{error})".replace("-", "−")
 
 
 def _slopes(section: SensitivitySection) -> str:

@@ -138,6 +138,12 @@ class WidthLoss(Spec):
     quadratic_error: float | None = Field(default=None, description="Standard error of `quadratic` over samples")
     measured: float | None = Field(default=None, description="Basis: measured")
     measured_error: float | None = Field(default=None, description="Standard error of `measured` over samples")
+    accuracy: float | None = Field(
+        default=None, description="Share of the training samples right with the layer rounded; basis: measured"
+    )
+    accuracy_error: float | None = Field(
+        default=None, description="Standard error over samples of its difference from `baseline_accuracy`, paired"
+    )
     squared_distance: float = Field(description="‖δW‖² with the MSE-optimal scale")
 
 
@@ -197,6 +203,9 @@ class SensitivitySection(Spec):
     samples: int
     seed: int
     baseline_loss: float
+    baseline_accuracy: float | None = Field(
+        default=None, description="Share of these training samples that the network as it is gets right"
+    )
     layers: tuple[LayerSensitivity, ...]
     rank_correlation: float | None = Field(
         default=None, description="Spearman of predicted and measured over (layer, 4/3/2 bits); None: not measured"

@@ -12,7 +12,7 @@ import torch
 
 from engine.data.batches import Dataset
 from engine.errors import InvalidDataset, InvalidSpec, NotRepresentable
-from engine.network.measure import measure
+from engine.network.measure import readouts
 from engine.network.prepare import prepare
 from engine.program.quantized import Parameters, QuantizedForm, start_training, with_parameters
 from engine.report.statistics import accuracy_of
@@ -71,7 +71,7 @@ def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
         floating = FloatForm(work.network, torch.float32, device)
         control = one("control", floating, float_parameters(work.network, torch.float32, device))
         tuned = prepare(with_parameters(work.network, control.parameters), device=device)
-        right = measure(tuned, work.data.test).counts.argmax(1) == work.data.test.y
+        right = readouts(tuned, work.data.test).argmax(1) == work.data.test.y
         accuracy = accuracy_of(int(right.sum()), len(right))
     section = FinetuneSection(
         quantized=quantized.curve,
@@ -122,7 +122,7 @@ def _training_data(spec: FinetuneStep, work: Work, device: torch.device) -> tupl
     if train_split is None or val is None:
         raise InvalidDataset("only_test_split", "finetune needs training samples, the file has the test split alone")
     input_range(work.data)
-    counts = measure(prepare(work.network, device=device), train_split).counts
+    counts = readouts(prepare(work.network, device=device), train_split)
     teacher, y = torch.as_tensor(counts, device=device), torch.as_tensor(train_split.y, device=device)
     data = TrainingData(
         x=samples_on(train_split.x, device),

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from engine.curvature.analyse import analyse
+from engine.curvature.measured_cost import measured_costs
 from engine.curvature.objective import Objective
 from engine.curvature.ranking import judge_predictions, rank_correlation
-from engine.curvature.rounding_cost import measured_increase, quadratic_increases, rounded
+from engine.curvature.rounding_cost import quadratic_increases, rounded
 from engine.curvature.slope import SLOPES
 from engine.errors import InvalidSpec
 from engine.reference.hessian_exact import gauss_newton_block, gradient, hessian_block
@@ -42,6 +43,7 @@ def test_section_holds_what_was_asked(make_objective: MakeObjective) -> None:
     assert [layer.layer for layer in section.layers] == ["w_in", "w_rec", "w_out"]
     assert section.samples == objective.samples
     assert section.baseline_loss == pytest.approx(float(objective.losses().mean()))
+    assert section.baseline_accuracy == float((objective.counts().argmax(1).numpy() == objective.y).mean())
     assert (section.surrogate_slope, section.reset_gradient, section.logit_scale) == (6.0, "through", 0.5)
     for layer in section.layers:
         assert [cell.bits for cell in layer.widths] == [2, 3, 4, 5, 6, 8]
@@ -49,23 +51,36 @@ def test_section_holds_what_was_asked(make_objective: MakeObjective) -> None:
             assert cell.predicted == pytest.approx(0.5 * layer.trace / layer.parameters * cell.squared_distance)
             assert cell.measured is not None
             assert cell.measured_error is not None
+            assert cell.accuracy is not None
+            assert cell.accuracy_error is not None
         assert layer.widths[0].squared_distance > layer.widths[-1].squared_distance
     assert section.rank_correlation is not None
     assert section.trivial_rank_correlation is not None
     assert "over 9 (layer, width) pairs" in section.statement
 
 
-def test_measured_is_the_loss_of_the_rounded_network(make_objective: MakeObjective) -> None:
-    objective = make_objective()
-    weight = objective.weights(requires_grad=False)["w_out"]
-    narrow = rounded(weight, 2, "channel")
-    baseline = objective.losses()
-    value, error = measured_increase(objective, "w_out", narrow, baseline)
-    rows = objective.losses({"w_out": narrow}) - baseline
-    assert value == pytest.approx(float(rows.mean()))
-    assert error == pytest.approx(float(rows.std()) / np.sqrt(len(rows)))
-    assert measured_increase(objective, "w_out", weight, baseline) == (0.0, 0.0)
-    assert not torch.equal(narrow, weight)
+@pytest.mark.parametrize("kind", ["feedforward", "recurrent", "readout"])
+def test_measured_is_the_loss_of_the_rounded_network(make_objective: MakeObjective, kind: str) -> None:
+    objective = make_objective(kind)
+    weights = objective.weights(requires_grad=False)
+    narrow = {(name, bits): rounded(weight, bits, "channel") for name, weight in weights.items() for bits in (2, 3)}
+    done: list[int] = []
+    costs = measured_costs(objective, narrow, done.append)
+    assert done == [objective.samples]
+    baseline, labels = objective.losses(), objective.labels
+    before = (objective.counts().argmax(1) == labels).double()
+    for (name, bits), cost in costs.items():
+        counts = objective.counts({name: narrow[name, bits]})
+        rows = objective.loss.values(counts, labels) - baseline
+        right = (counts.argmax(1) == labels).double()
+        assert cost.increase == pytest.approx(float(rows.mean()), rel=1e-9, abs=1e-12)
+        assert cost.error == pytest.approx(float(rows.std()) / np.sqrt(len(rows)), rel=1e-9, abs=1e-12)
+        assert cost.accuracy == float(right.mean())
+        assert cost.accuracy_error == pytest.approx(float((right - before).std()) / np.sqrt(len(rows)))
+    assert any(cost.increase != 0 for cost in costs.values())
+    same = measured_costs(objective, {("w_out", 8): weights["w_out"]})["w_out", 8]
+    assert (same.increase, same.error, same.accuracy, same.accuracy_error) == (0.0, 0.0, float(before.mean()), 0.0)
+    assert measured_costs(objective, {}) == {}
 
 
 def test_wide_rounding_costs_next_to_nothing(make_objective: MakeObjective) -> None:

@@ -7,6 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from engine.kernels.exact_conv import exact_conv2d, slice_weight
+from engine.network import synapse
+from engine.network.prepare import prepare
+from engine.network.simulate import run
+from tests.program.networks import convolutional
 
 GEOMETRIES = [
     ((1, 1), (0, 0), (1, 1), 1),
@@ -53,3 +57,23 @@ def test_weights_of_zero():
     assert got is not None
     assert got.shape == (1, 2, 2, 2)
     assert not got.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float64])
+def test_whole_numbers_in_floats_take_it_too_and_fractions_do_not(monkeypatch, dtype):
+    taken = []
+
+    def spy(*arguments):
+        taken.append(exact_conv2d(*arguments))
+        return taken[-1]
+
+    monkeypatch.setattr(synapse, "exact_conv2d", spy)
+    network = convolutional()
+    x = torch.randint(0, 3, (6, 2, *network.input_shape), generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        counts = run(prepare(network), x.to(dtype)).counts
+        first = len(taken)
+        assert first > 0
+        fractions = run(prepare(network), x.double() + 0.5).counts
+    assert len(taken) == 2 * first - 1
+    assert not torch.equal(counts, fractions)

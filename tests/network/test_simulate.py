@@ -51,6 +51,21 @@ def test_fast_equals_slow(network: Network) -> None:
     np.testing.assert_allclose(fast.counts.numpy(), slow.counts.reshape(fast.counts.shape), rtol=1e-9, atol=1e-9)
 
 
+def test_known_spikes_take_the_place_of_their_layers() -> None:
+    network = recurrent()
+    x = torch.as_tensor((np.random.default_rng(7).random((20, 5, 12)) < 0.4).astype(np.uint8))
+    whole = run(prepare(network), x, record="*")
+    again = run(prepare(network), x, record="*", known={"hid": whole.spikes["hid"]})
+    assert torch.equal(again.counts, whole.counts)
+    assert set(again.spikes) == {"out"}
+    silent = run(prepare(network), x, known={"hid": torch.zeros_like(whole.spikes["hid"])})
+    assert not torch.equal(silent.counts, whole.counts)
+    with pytest.raises(ValueError, match="cannot take out as known: the output"):
+        run(prepare(network), x, known={"out": whole.spikes["out"]})
+    with pytest.raises(ValueError, match="part of a cycle"):
+        run(prepare(with_second_loop(network)), x, known={"hid": whole.spikes["hid"]})
+
+
 def test_components_group_cycles() -> None:
     network = with_second_loop(recurrent())
     assert components_of(("hid", "out"), network.connections) == ((0, 1),)
@@ -93,6 +108,7 @@ def test_measure_batches_do_not_change_the_result(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(measuring, "LARGEST_BATCH", 4)
     parts = measuring.measure(prepare(network), split)
     np.testing.assert_array_equal(whole.counts, parts.counts)
+    np.testing.assert_array_equal(measuring.readouts(prepare(network), split), whole.counts)
     for name, rates in whole.rates.items():
         np.testing.assert_allclose(rates, parts.rates[name])
         assert (parts.busy[name] <= 1).all()

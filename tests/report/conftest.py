@@ -74,7 +74,14 @@ def sensitivity() -> dict[str, Any]:
             "converged": converged,
             "trace_per_parameter": trace / size,
             "widths": [
-                {"bits": b, "predicted": trace / 4**b, "measured": trace / 4**b * 1.1, "squared_distance": 1 / 4**b}
+                {
+                    "bits": b,
+                    "predicted": trace / 4**b,
+                    "measured": trace / 4**b * 1.1,
+                    "accuracy": 0.9375 - 1 / 4**b,
+                    "accuracy_error": 0.25 / 4**b,
+                    "squared_distance": 1 / 4**b,
+                }
                 for b in (2, 3, 4, 8)
             ],
         }
@@ -93,6 +100,7 @@ def sensitivity() -> dict[str, Any]:
         "samples": 512,
         "seed": 0,
         "baseline_loss": 0.0123,
+        "baseline_accuracy": 0.9375,
         "layers": layers,
         "rank_correlation": 0.95,
         "trivial_rank_correlation": 0.4,
