@@ -1,7 +1,10 @@
-"""``make bench NAME=quality``: fine-tuned integer programs against their float networks, on the test split.
+"""``make bench NAME=quality``: integer programs against their float networks, on the test split.
 
-One recipe configuration (``hessian-mixed`` as committed, at most 4 mean weight bits) for every network and three
-seeds; validation samples come from train, nothing is chosen on test. Runs the engine without the service.
+One configuration of each recipe, as committed, for every network and three seeds; validation samples come from train,
+nothing is chosen on test. Runs the engine without the service; finished jobs are kept in ``out/bench/jobs``.
+
+- ``NETWORK.*``: ``hessian-mixed`` at up to 4 mean weight bits.
+- ``ptq.*``: ``ptq`` as it is, means over all networks of ``benchmarks/networks.py``.
 """
 
 from __future__ import annotations
@@ -14,13 +17,15 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.events import Quiet
 from benchmarks.frame import Absent, Finding, Measured, Row
-from benchmarks.networks import ABSENT, NAMED, Case
+from benchmarks.jobs import Task, run_job
+from benchmarks.networks import ABSENT, NAMED, NETWORKS, Case
 
 SEEDS = (0, 1, 2)
 MEAN_BITS = 4.0
 PROCESSES = 2
+TUNED = {"recipe": "hessian-mixed", "mean_weight_bits": MEAN_BITS}
+PTQ = {"recipe": "ptq"}
 
 
 CASES = tuple(case for case in NAMED if case.name != "cnn_sinabs")
@@ -31,23 +36,40 @@ _BOUNDS = (
     ("reduction", "", "higher", 0.85),
     ("mismatched_spikes", "spikes", "lower", 0.0),
 )
-ROWS = tuple(
-    Row(f"{case.name}.{name}", unit, better, must)  # type: ignore[arg-type]
-    for case in CASES
-    for name, unit, better, must in _BOUNDS
+PTQ_ROWS = (
+    Row("ptq.mean_drop", "points", "lower", must=0.5),
+    Row("ptq.worst_drop", "points", "lower"),
+    Row("ptq.reduction", "", "higher", must=0.78, stretch=0.84),
+    Row("ptq.mismatched_spikes", "spikes", "lower", must=0.0),
+    Row("ptq.seconds", "s", "lower", must=60.0),
+)
+ROWS = (
+    *(
+        Row(f"{case.name}.{name}", unit, better, must)  # type: ignore[arg-type]
+        for case in CASES
+        for name, unit, better, must in _BOUNDS
+    ),
+    *PTQ_ROWS,
 )
 
 
 def run() -> Iterator[Finding]:
     """Every network with every seed, two at a time."""
+    tuned = [case for case in CASES if case.present]
+    calibrated = [case for case in NETWORKS if case.present]
     with tempfile.TemporaryDirectory(prefix="spikebit-quality-") as folder:
-        present = [case for case in CASES if case.present]
-        tasks = [(case, seed, folder) for case in present for seed in SEEDS]
+        tasks: list[Task] = [(case, seed, fields, folder) for fields, cases in ((TUNED, tuned), (PTQ, calibrated))
+                             for case in cases for seed in SEEDS]  # fmt: skip
+        for case, seed, _, _ in tasks:
+            case.prepare(Path(folder) / f"{case.name}-{seed}")
         with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
-            results = list(pool.map(_one_run, tasks))
+            results = list(pool.map(run_job, tasks))
+    done = list(zip(tasks, results, strict=True))
     for case in CASES:
-        rows = [result for (owner, _, _), result in zip(tasks, results, strict=True) if owner.name == case.name]
-        yield from _findings(case, rows)
+        yield from _findings(case, [r for (owner, _, fields, _), r in done if owner is case and fields is TUNED])
+    yield from _ptq(
+        {case.name: [r for (owner, _, f, _), r in done if owner is case and f is PTQ] for case in calibrated}
+    )
 
 
 def _findings(case: Case, rows: list[dict[str, Any]]) -> Iterator[Finding]:
@@ -64,33 +86,21 @@ def _findings(case: Case, rows: list[dict[str, Any]]) -> Iterator[Finding]:
         yield Measured(f"{case.name}.{name}", worst(values), (min(values), max(values)))
 
 
-def _one_run(task: tuple[Case, int, str]) -> dict[str, Any]:
-    """One job in a process of its own; the numbers of its report."""
-    from engine.run import run as run_job
-    from engine.specs.job import JobRequest, resolve_job
+def _ptq(runs: dict[str, list[dict[str, Any]]]) -> Iterator[Finding]:
+    """Means over networks of each network's mean over seeds; the spread is that of the networks."""
+    if not runs:
+        for row in PTQ_ROWS:
+            yield Absent(row.name, "no network is present")
+        return
 
-    case, seed, folder = task
-    work = Path(folder) / f"{case.name}-{seed}"
-    (work / "out").mkdir(parents=True)
-    request = JobRequest(model="m", dataset="d", recipe="hessian-mixed", mean_weight_bits=MEAN_BITS, seed=seed)
-    job = resolve_job(request, case.dynamics)
-    report = run_job(job, case.prepare(work), work / "out", Quiet()).report
-    sections = {section.kind: section for section in report.sections}
-    program, tuned, comparison = sections["integerize"], sections["finetune"], report.comparison
-    if comparison is None or program.kind != "integerize" or tuned.kind != "finetune":
-        raise RuntimeError("the report of hessian-mixed lacks its comparison")
-    control = tuned.control_accuracy
-    return {
-        "seed": seed,
-        "drop_points": comparison.drop_points,
-        "float_accuracy": comparison.float_accuracy.value,
-        "program_accuracy": comparison.program_accuracy.value,
-        "float_fine_tuned_accuracy": None if control is None else control.value,
-        "test_samples": comparison.program_accuracy.samples,
-        "mean_weight_bits": program.mean_weight_bits,
-        "reduction": program.reduction,
-        "program_bytes": program.program_bytes,
-        "mismatched_spikes": program.mismatched_spikes,
-        "program_digest": program.program_digest,
-        "seconds": round(report.seconds, 1),
-    }
+    def each(field: str) -> list[float]:
+        return [mean(row[field] for row in rows) for rows in runs.values()]
+
+    drops, reductions = each("drop_points"), each("reduction")
+    every = [row for rows in runs.values() for row in rows]
+    spread = (min(drops), max(drops))
+    yield Measured("ptq.mean_drop", mean(drops), spread, {"networks": runs})
+    yield Measured("ptq.worst_drop", max(drops), spread)
+    yield Measured("ptq.reduction", mean(reductions), (min(reductions), max(reductions)))
+    yield Measured("ptq.mismatched_spikes", max(row["mismatched_spikes"] for row in every))
+    yield Measured("ptq.seconds", max(row["seconds"] for row in every))

@@ -27,11 +27,13 @@ from engine.network.choose_dynamics import choose_dynamics
 from engine.network.discretise import discretise
 from engine.network.graph import Graph
 from engine.network.model import Network
+from engine.network.own_labels import with_own_labels
 from engine.network.shapes import infer_shapes
 from engine.network.summary import target_facts
 from engine.report.assemble import assemble
 from engine.specs.job import Job
 from engine.specs.report import DynamicsChoice, Environment, Report
+from engine.specs.steps import needs_labels
 from engine.specs.targets import TARGETS, network_violations, told
 from engine.steps.checkpoint import load_checkpoint, restore
 from engine.steps.context import ArtifactFile, Context, Events, Work
@@ -126,6 +128,8 @@ def _choose(job: Job, graph: Graph, inputs: Inputs, events: Events) -> tuple[Job
     if job.auto is None:
         return job, None
     data = load(inputs.dataset)
+    if inputs.expected_counts is None and data.train is not None and not data.train.labelled:
+        raise _unlabelled("dynamics auto without expected counts counts correct training samples, which")
     if data.sample_shape != infer_shapes(graph).leaving[graph.input]:
         raise _wrong_shape(infer_shapes(graph).leaving[graph.input], data)
     expected = None if inputs.expected_counts is None else read_counts(inputs.expected_counts, len(data.test))
@@ -188,8 +192,18 @@ def _load_data(job: Job, inputs: Inputs, network: Network) -> tuple[Dataset, Val
         raise InvalidDataset(
             "labels_out_of_range", f"expected labels from 0 to {outputs - 1}, found {highest}", "y_test"
         )
-    trains = any(step.kind in ("sensitivity", "finetune", "integerize") for step in job.steps)
-    return (data.with_validation(job.seed), data.validation_source) if trains else (data, "none")
+    if not any(step.kind in ("sensitivity", "ptq", "finetune", "integerize") for step in job.steps):
+        return data, "none"
+    if not data.labelled and (wanting := next((step.kind for step in job.steps if needs_labels(step)), None)):
+        raise _unlabelled(f"step {wanting!r} of this job (finetune: unless distillation is 1)")
+    source = data.validation_source
+    data = data.with_validation(job.seed)
+    return (data, source) if data.labelled else (with_own_labels(network, data, job.device), source)
+
+
+def _unlabelled(what: str) -> InvalidDataset:
+    detail = f"{what} needs labels of training samples: expected the array y_train, found none"
+    return InvalidDataset("unlabelled", detail, "y_train")
 
 
 def _wrong_shape(wanted: tuple[int, ...], data: Dataset) -> InvalidDataset:

@@ -73,6 +73,16 @@ def test_every_recipe_is_tested_and_in_the_readers_reach() -> None:
         assert recipe.source
 
 
+def test_every_method_has_its_page() -> None:
+    plain = {"evaluate", "sensitivity", "microcontroller", "hessian-mixed"}  # docs/evaluate.md, curvature.md, steps.md
+    pages = {path.stem for path in (DOCS / "recipes").glob("*.md")}
+    assert set(RECIPES) - plain <= pages <= set(RECIPES)
+    for name in pages:
+        page = (DOCS / "recipes" / f"{name}.md").read_text()
+        assert page.startswith(f"# `{name}`")
+        assert all(f"**{part}.**" in page for part in ("The paper", "What ours does", "Left out", "Measured"))
+
+
 @pytest.mark.parametrize(("name", "page"), PAGES.items())
 def test_generated_pages_are_the_committed_ones(name: str, page: Callable[[], str]) -> None:
     path = DOCS / name

@@ -7,6 +7,7 @@ from typing import Any
 
 from api.problems import invalid
 from engine.specs.job import Job
+from engine.specs.steps import needs_labels
 
 
 def check_fit(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
@@ -18,7 +19,8 @@ def check_fit(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) ->
         dataset: summary with ``sample_shape`` (time left out), ``classes`` and ``splits``.
 
     Raises:
-        Problem: 422 ``sample_shape_mismatch``, ``labels_out_of_range`` or ``only_test_split``.
+        Problem: 422 ``sample_shape_mismatch``, ``labels_out_of_range`` ``only_test_split``,
+            ``unlabelled`` or ``non_integer_input``.
     """
     wanted, found = model.get("input_shape"), dataset.get("sample_shape")
     if wanted and found is not None and list(wanted) != list(found):
@@ -35,7 +37,14 @@ def check_fit(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) ->
     if splits and not splits.get("train") and steps:
         detail = f"the dataset has a test split alone; only evaluate can use it, found steps {', '.join(steps)}"
         raise invalid("only_test_split", detail, "/dataset")
-    if str(dataset.get("dtype", "")).startswith("float") and {"finetune", "integerize"} & set(steps):
+    needing = sorted({step.kind for step in job.steps if needs_labels(step)})
+    if dataset.get("labelled") is False and needing:
+        detail = (
+            f"steps {', '.join(needing)} need labels of training samples, the dataset has none; ptq takes it, and "
+            "finetune with a distillation of 1"
+        )
+        raise invalid("unlabelled", detail, "/dataset")
+    if str(dataset.get("dtype", "")).startswith("float") and {"finetune", "ptq", "integerize"} & set(steps):
         detail = (
             "expected whole numbers as input (spikes or event counts), found fractions: an integer program cannot take "
             "them; encode the data as spikes or scale it to integers first"

@@ -111,6 +111,7 @@ _ADVICE = {
     "expectation_missed": "Check --dynamics: a wrong preset or time step is the usual cause; see docs/dynamics.md.",
     "only_test_split": "Only `spikebit evaluate` takes a file without x_train and y_train.",
     "needs_snippet": "Add --snippet FILE.py: the lines that the framework then needs are written there.",
+    "unlabelled": "Without y_train and y_val: --recipe ptq, or finetune with a distillation of 1. Tests need labels.",
     "model_not_ready": "Wait for the check: spikebit models wait ID.",
     "dataset_not_ready": "Wait for the check: spikebit datasets wait ID.",
     "in_use": "A job still needs it: wait for the job, or cancel it.",

@@ -18,6 +18,7 @@ from engine.errors import InvalidDataset
 
 VALIDATION_FRACTION = 0.15  # DESIGN 4: where the file has no validation arrays
 Labels = NDArray[np.int64]
+UNLABELLED = -1  # the label of a sample that came without one
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the samples came with labels."""
+        return bool((self.y != UNLABELLED).all())
 
     def take(self, index: NDArray[np.int64]) -> Split:
         """The samples at ``index``, in that order; what is on disk stays there."""
@@ -84,6 +90,7 @@ class Dataset:
     val: Split | None
     classes: tuple[str, ...]
     origin: Origin | None = None
+    own_labels: bool = False  # training and validation labels are the float network's predictions
 
     @property
     def streamed(self) -> bool:
@@ -99,6 +106,11 @@ class Dataset:
     def sample_shape(self) -> tuple[int, ...]:
         """Shape of one time step of a sample."""
         return tuple(self.test.x.shape[2:])
+
+    @property
+    def labelled(self) -> bool:
+        """Whether training and validation samples came with labels."""
+        return all(split.labelled for split in (self.train, self.val) if split is not None)
 
     @property
     def whole_numbers(self) -> bool:

@@ -46,9 +46,10 @@ class FramesSummary:
     value_range: tuple[float, float]
     dtype: str
     max_label: int
+    labelled: bool = True
 
     def as_json(self) -> dict[str, Any]:
-        """JSON-ready form; ``only_test`` flags a file that ``evaluate`` alone can use."""
+        """JSON-ready form; ``only_test``: for ``evaluate`` alone; ``labelled``: all samples have labels."""
         return {
             "splits": self.splits,
             "steps": self.steps,
@@ -58,6 +59,7 @@ class FramesSummary:
             "dtype": self.dtype,
             "max_label": self.max_label,
             "only_test": not self.splits["train"],
+            "labelled": self.labelled,
         }
 
 
@@ -68,7 +70,8 @@ def canonicalise_frames(
 
     Args:
         source: the upload: ``x_train y_train x_test y_test``, optional ``x_val y_val classes``; or ``x_test y_test``
-            alone. x numeric and finite, y whole numbers from 0. Arrays with other names are left out.
+            alone. x numeric and finite, y whole numbers from 0. ``y_train`` and ``y_val`` may be left out together:
+            such samples calibrate. Arrays with other names are left out.
         target: the file to write.
         limits: bounds on members and declared bytes.
         stored_above_bytes: frames above this size are kept uncompressed, so that batches can be read from the disk.
@@ -85,7 +88,7 @@ def canonicalise_frames(
         arrays = open_arrays(file, limits)
         present = _present_splits(arrays)
         steps, sample_shape = _common_shape({name: arrays[f"x_{name}"] for name in present})
-        labels = {name: _labels(arrays, name) for name in present}
+        labels = {name: _labels(arrays, name) for name in present if f"y_{name}" in arrays}
         classes = _classes(arrays, labels)
         scans = [_scan(arrays[f"x_{name}"]) for name in present]
         low, high = min(scan.low for scan in scans), max(scan.high for scan in scans)
@@ -98,9 +101,11 @@ def canonicalise_frames(
             columns[f"x_{name}"] = Column(dtype, entry.shape, entry.blocks())
             size += entry.header.count * dtype.itemsize
         write_npz(target, columns, stored=size > stored_above_bytes)
-    splits = {name: len(labels[name]) if name in labels else 0 for name in SPLITS}
+    splits = {name: arrays[f"x_{name}"].shape[0] if name in present else 0 for name in SPLITS}
     highest = max(int(values.max()) for values in labels.values())
-    return FramesSummary(splits, steps, sample_shape, classes, (low, high), dtype.name, highest)
+    return FramesSummary(
+        splits, steps, sample_shape, classes, (low, high), dtype.name, highest, set(labels) == set(present)
+    )
 
 
 def digest_file(path: Path) -> str:
@@ -110,14 +115,17 @@ def digest_file(path: Path) -> str:
 
 
 def _present_splits(arrays: Mapping[str, ArrayEntry]) -> tuple[str, ...]:
-    """Splits that are there, complete; either with a train split or the test split alone."""
+    """Splits that are there; the test split always has labels, the others all of them or none."""
     found = ", ".join(sorted(arrays)) or "none"
     if "x_test" not in arrays:
         raise InvalidDataset("missing_array", f"expected the array 'x_test', found {found}", "x_test")
     for name in SPLITS:
         has_x, has_y = f"x_{name}" in arrays, f"y_{name}" in arrays
-        if has_x and not has_y:
-            detail = f"expected labels 'y_{name}' for 'x_{name}', found {found}; only labelled data can be used"
+        if has_x and not has_y and (name == "test" or {"y_train", "y_val"} & set(arrays)):
+            detail = (
+                f"expected labels 'y_{name}' for 'x_{name}', found {found}; training and validation samples may come "
+                "without labels, but both, and test samples need them"
+            )
             raise InvalidDataset("unlabelled", detail, f"y_{name}")
         if has_y and not has_x:
             raise InvalidDataset("missing_array", f"expected the array 'x_{name}', found {found}", f"x_{name}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.batches import Dataset, Origin, Split
+from engine.data.batches import UNLABELLED, Dataset, Origin, Split
 from engine.data.canonical_events import count_type
 from engine.data.npz import ArrayEntry, open_arrays
 from engine.data.rows import BinnedRows, Rows, StoredRows
@@ -41,16 +41,20 @@ def load(path: Path, limits: ZipLimits | None = None, in_memory_bytes: int = IN_
         for name in (f"{kind}_test", "y_test", "classes"):
             if name not in arrays:
                 raise InvalidDataset("missing_array", f"expected a canonical dataset with the array {name!r}", name)
-        names = [n for n in ("train", "val", "test") if f"{kind}_{n}" in arrays and f"y_{n}" in arrays]
+        names = [n for n in ("train", "val", "test") if f"{kind}_{n}" in arrays]
         rows = {n: _binned(path, arrays, n, meta) if meta else _stored(path, arrays[f"x_{n}"]) for n in names}
         size = sum(prod(r.shape) * r.dtype.itemsize for r in rows.values() if r is not None)
         splits = {}
         for name, row in rows.items():
             x = _held(row, size > in_memory_bytes, arrays.get(f"x_{name}"))
-            splits[name] = Split(x, arrays[f"y_{name}"].read().astype(np.int64))
+            splits[name] = Split(x, _labels(arrays.get(f"y_{name}"), len(x)))
         classes = tuple(str(name) for name in arrays["classes"].read())
     origin = Origin(meta["format"], meta["source"], meta["transform"]) if meta else None
     return Dataset(splits["test"], splits.get("train"), splits.get("val"), classes, origin)
+
+
+def _labels(entry: ArrayEntry | None, samples: int) -> NDArray[np.int64]:
+    return np.full(samples, UNLABELLED) if entry is None else entry.read().astype(np.int64)
 
 
 def _held(row: Rows | None, stream: bool, packed: ArrayEntry | None) -> NDArray[Any] | Rows:

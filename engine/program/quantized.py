@@ -25,6 +25,7 @@ from engine.program.integerize import IntegerWeights, integerize, pool_factor
 from engine.program.narrow import narrow
 from engine.program.program import MAX_EXPONENT, IntArray, IntegerProgram, state_limits
 from engine.program.rounding import check_programmable, leak_entry
+from engine.quantizers.calibration import Scale
 from engine.quantizers.form import level_range, scale_axis
 from engine.quantizers.mse import mse_scale
 from engine.quantizers.registry import quantizer
@@ -58,9 +59,13 @@ Parameters = dict[str, Tensor]  # "weight:fc1", "bias:fc1", "log2_scale:lif1", "
 
 
 def start_training(
-    network: Network, plan: Plan, input_range: tuple[int, int], device: str | torch.device = "cpu"
+    network: Network,
+    plan: Plan,
+    input_range: tuple[int, int],
+    device: str | torch.device = "cpu",
+    scale: Scale = mse_scale,
 ) -> tuple[QuantizedForm, Parameters]:
-    """A form and its starting parameters: the network's weights, MSE-optimal scales (QUALITY finding 1).
+    """A form and its starting parameters: the network's weights, MSE-optimal scales (QUALITY finding 1) or ``scale``'s.
 
     Connections into one layer share u per row; each gets the exponent nearest to the ratio that its own MSE-optimal
     scale wants, and u is then the geometric mean of what they ask for.
@@ -77,7 +82,7 @@ def start_training(
     for layer in network.layers:
         into = [c for c in network.into(layer.name) if c.weight is not None]
         by_row = _one_scale_per_row(network, layer, into, plan)
-        scales = [_wanted_scale(c, plan, by_row) for c in into]
+        scales = [_wanted_scale(c, plan, by_row, scale) for c in into]
         if len(into) < len(network.into(layer.name)):
             plain = [pool_factor(c) for c in network.into(layer.name) if c.weight is None]
             u, steps = _power_of_two_scale(scales, plain)
@@ -308,13 +313,11 @@ def _one_scale_per_row(network: Network, layer: NeuronLayer, into: list[Connecti
     return plain and all(plan.weights[c.name].granularity == "channel" for c in into)
 
 
-def _wanted_scale(connection: Connection, plan: Plan, by_row: bool) -> Array:
-    """MSE-optimal step of a connection by itself, 0-d or ``[row]``."""
+def _wanted_scale(connection: Connection, plan: Plan, by_row: bool, scale: Scale) -> Array:
+    """Step of a connection by itself, 0-d or ``[row]``."""
     weight = torch.as_tensor(connection.weight) * pool_factor(connection)
     bits = plan.weights[connection.name].bits
-    return (
-        mse_scale(weight, bits, scale_axis("channel" if by_row else "layer")).flatten().squeeze().numpy().astype(float)
-    )
+    return scale(weight, bits, scale_axis("channel" if by_row else "layer")).flatten().squeeze().numpy().astype(float)
 
 
 def _split_exponents(scales: list[Array]) -> tuple[list[IntArray], Array]:

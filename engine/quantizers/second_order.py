@@ -21,7 +21,31 @@ class Rounded:
     cost: Tensor
 
 
-def second_order_rounding(weight: Tensor, step: Tensor, highest: Tensor, hessian: Tensor, order: Tensor) -> Rounded:
+def inverse_factor(hessian: Tensor, order: Tensor) -> Tensor:
+    """Upper Cholesky factor of the damped, permuted Hessian's inverse: what the rounding of any scale needs of it.
+
+    Args:
+        hessian: ``[row or 1, column, column]``, symmetric, not negative.
+        order: permutation of the columns, first rounded first.
+
+    Returns:
+        ``[row or 1, column, column]``.
+
+    Example:
+        >>> inverse_factor(torch.eye(2, dtype=torch.float64).unsqueeze(0), torch.tensor([1, 0])).round(decimals=2)
+        tensor([[[1., 0.],
+                 [0., 1.]]], dtype=torch.float64)
+    """
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    ridge = DAMPING * diagonal.mean(1).clamp_min(torch.finfo(hessian.dtype).tiny ** 0.5)
+    damped = hessian + torch.diag_embed(ridge.unsqueeze(1).expand_as(diagonal))
+    permuted = damped[:, order][:, :, order]
+    return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(permuted)), upper=True)
+
+
+def second_order_rounding(
+    weight: Tensor, step: Tensor, highest: Tensor, hessian: Tensor, order: Tensor, factor: Tensor | None = None
+) -> Rounded:
     """Round column by column; after each, the columns still free move so that ``δwᵀHδw`` grows least.
 
     Source: Frantar & Alistarh 2022 (arXiv:2208.11580), in the fixed order of Frantar et al. 2022 (arXiv:2210.17323,
@@ -36,6 +60,7 @@ def second_order_rounding(weight: Tensor, step: Tensor, highest: Tensor, hessian
             zero) is not told apart here: use it for 2 bits and more.
         hessian: ``[row, column, column]``, or ``[1, column, column]`` shared by all rows; symmetric, not negative.
         order: permutation of the columns, first rounded first: coarse ones first, so that fine ones make up for them.
+        factor: ``inverse_factor(hessian, order)`` where several scales are tried under one Hessian.
 
     Raises:
         ValueError: shapes do not fit.
@@ -54,11 +79,7 @@ def second_order_rounding(weight: Tensor, step: Tensor, highest: Tensor, hessian
             f"expected steps {tuple(weight.shape)} and a Hessian [1 or {rows}, {columns}, {columns}], got "
             f"{tuple(step.shape)} and {tuple(hessian.shape)}"
         )
-    diagonal = hessian.diagonal(dim1=1, dim2=2)
-    ridge = DAMPING * diagonal.mean(1).clamp_min(torch.finfo(weight.dtype).tiny ** 0.5)
-    damped = hessian + torch.diag_embed(ridge.unsqueeze(1).expand_as(diagonal))
-    permuted = damped[:, order][:, :, order]
-    factor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(permuted)), upper=True)
+    factor = inverse_factor(hessian, order) if factor is None else factor
     free, sizes, tops = weight[:, order].clone(), step[:, order], highest[order]
     result = free.clone()
     for p in range(columns):

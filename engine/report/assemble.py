@@ -107,6 +107,7 @@ def _summarise_data(work: Work) -> DataSummary:
         sample_shape=data.sample_shape,
         classes=data.classes,
         validation_source=work.validation_source,
+        labels="the float network's own" if data.own_labels else "given",
         format="frames" if data.origin is None else data.origin.format,
         source=None if data.origin is None else data.origin.source,
         transform=None if data.origin is None else Transform.model_validate(data.origin.transform),

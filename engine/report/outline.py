@@ -15,6 +15,7 @@ from engine.specs.report import (
     FinetuneSection,
     LayerActivity,
     ProgramSection,
+    PtqSection,
     Report,
     SensitivitySection,
 )
@@ -31,6 +32,8 @@ def outline(report: Report) -> tuple[Block, ...]:
             blocks.append(parts.sensitivity(section))
         elif isinstance(section, AllocateSection):
             blocks.append(parts.allocation(section))
+        elif isinstance(section, PtqSection):
+            blocks.append(parts.post_training(section))
         elif isinstance(section, FinetuneSection):
             blocks.append(parts.finetuning(section))
         elif isinstance(section, ProgramSection):
@@ -238,6 +241,7 @@ def _inputs(report: Report) -> Block:
         ("delayed edges", ", ".join(f"{a} → {b}" for a, b in network.delayed_edges) or "none"),
         ("samples", f"{count(data.train)} training, {count(data.validation)} validation, {count(data.test)} test"),
         ("validation part", data.validation_source),
+        ("labels of training samples", data.labels),
         ("time steps", count(data.steps)),
         ("steps of the job", " → ".join(step.kind for step in report.job.steps)),
         ("seed", str(report.job.seed)),

@@ -15,6 +15,7 @@ from engine.specs.report import (
     ExportSection,
     FinetuneSection,
     ProgramSection,
+    PtqSection,
     SensitivitySection,
     TraceAgreement,
     TrainingCurve,
@@ -167,6 +168,23 @@ def allocation(section: AllocateSection) -> Block:
     if section.predicted_loss is not None:
         result += f"; predicted loss increase before fine-tuning: {number(section.predicted_loss, 3)} nats (estimated)"
     return Block("plan", "Bits per layer", (source, result + "."), tuple(drawn), tuple(tables))
+
+
+def post_training(section: PtqSection) -> Block:
+    """What calibration did, without labels or a gradient step."""
+    text = (
+        f"Weights were quantized without training: {section.calibration.replace('_', ' ')} calibration on "
+        f"{count(section.samples)} training samples, no label and no gradient step used."
+    )
+    if section.plain:
+        text += f" Rounded to the nearest level instead: {', '.join(section.plain)}."
+    rows = [
+        ("calibrated", percent(section.agreement)),
+        ("plain rounding at MSE-optimal scales", percent(section.agreement_before)),
+    ]
+    header = ("weights", "samples with the float network's class")
+    compared = table("Calibration samples", header, rows, "measured")
+    return Block("ptq", "Post-training quantization", (text,), (), (compared,))
 
 
 def finetuning(section: FinetuneSection) -> Block:

@@ -138,7 +138,7 @@ def resolve_job(request: JobRequest, dynamics: Dynamics | None = None) -> Job:
     )
 
 
-_NEEDS = {"finetune": "allocate", "integerize": "allocate", "export": "integerize"}
+_NEEDS = {"finetune": "allocate", "ptq": "allocate", "integerize": "allocate", "export": "integerize"}
 
 
 def _for_target(name: str, steps: tuple[Step, ...]) -> tuple[Step, ...]:

@@ -12,6 +12,7 @@ from engine.specs.steps import (
     ExportStep,
     FinetuneStep,
     IntegerizeStep,
+    PtqStep,
     SensitivityStep,
     Step,
     Surrogate,
@@ -42,6 +43,20 @@ RECIPES: dict[str, Recipe] = {
                     predictor="trace"
                 ),  # what fine-tuning cannot repair; docs/adr/0007-plans-before-fine-tuning.md
                 FinetuneStep(),
+                IntegerizeStep(),
+                EvaluateStep(of="program"),
+            ),
+        ),
+        Recipe(
+            name="ptq",
+            title="Post-training quantization: no gradient step and no labels, some training samples calibrate",
+            source="our own combination (not a reproduction of Li et al. 2025, NeuronQuant, whose method could not be "
+            "looked up): Frantar & Alistarh 2022, arXiv:2208.11580, and Shi et al. 2025, arXiv:2506.03996",
+            steps=(
+                EvaluateStep(),
+                SensitivityStep(surrogate=Surrogate(), measure="off"),
+                AllocateStep(mean_weight_bits=5.0, predictor="trace"),
+                PtqStep(),
                 IntegerizeStep(),
                 EvaluateStep(of="program"),
             ),

@@ -268,6 +268,21 @@ class TrainingCurve(Spec):
     validation_samples: int
 
 
+class PtqSection(Spec):
+    """Result of ``ptq``: what was calibrated, on how many samples."""
+
+    kind: Literal["ptq"] = "ptq"
+    basis: Basis = "measured"
+    calibration: Literal["second_order", "mse", "max", "percentile"]
+    samples: int
+    plain: tuple[str, ...] = Field(
+        default=(), description="Weight layers rounded to the nearest level: no second-order rounding is possible there"
+    )
+    agreement: float = Field(description="Share of calibration samples that keep the float network's class")
+    agreement_before: float = Field(description="The same for plain rounding at MSE-optimal scales")
+    seconds: float
+
+
 class FinetuneSection(Spec):
     """Result of ``finetune``, with the float network given the same training beside it."""
 
@@ -397,6 +412,9 @@ class DataSummary(Spec):
     sample_shape: tuple[int, ...]
     classes: tuple[str, ...]
     validation_source: Literal["given", "stratified from train", "none"]
+    labels: Literal["given", "the float network's own"] = Field(
+        default="given", description="Of training and validation samples; test samples always have their own"
+    )
     format: str = Field(default="frames", description="Format of the upload")
     source: str | None = Field(default=None, description="SHA-256 of the upload of events")
     transform: Transform | None = Field(default=None, description="What made frames of the events; None: frames")
@@ -415,7 +433,13 @@ class Environment(Spec):
 
 
 Section = Annotated[
-    EvaluateSection | SensitivitySection | AllocateSection | FinetuneSection | ProgramSection | ExportSection,
+    EvaluateSection
+    | SensitivitySection
+    | AllocateSection
+    | PtqSection
+    | FinetuneSection
+    | ProgramSection
+    | ExportSection,
     Field(discriminator="kind"),
 ]
 

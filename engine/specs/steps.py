@@ -109,6 +109,19 @@ class FinetuneStep(Spec):
     max_seconds: float | None = Field(default=None, gt=0)
 
 
+class PtqStep(Spec):
+    """Quantize under the plan without a gradient step and without labels: calibration on training samples."""
+
+    kind: Literal["ptq"] = "ptq"
+    calibration: Literal["second_order", "mse", "max", "percentile"] = Field(
+        default="second_order",
+        description="Weight scales: MSE-optimal and weights rounded so that membranes change least; MSE-optimal; the "
+        "largest magnitude; a percentile of the magnitudes",
+    )
+    percentile: float = Field(default=99.0, gt=50, le=100, description="Of the magnitudes, with `percentile` alone")
+    samples: int = Field(default=256, ge=1, description="Calibration samples, drawn by the seed from the train split")
+
+
 class IntegerizeStep(Spec):
     """Write, pack and verify the integer program."""
 
@@ -127,14 +140,27 @@ class ExportStep(Spec):
 
 
 Step = Annotated[
-    EvaluateStep | SensitivityStep | AllocateStep | FinetuneStep | IntegerizeStep | ExportStep,
+    EvaluateStep | SensitivityStep | AllocateStep | PtqStep | FinetuneStep | IntegerizeStep | ExportStep,
     Field(discriminator="kind"),
 ]
 STEPS: dict[str, type[Spec]] = {
     "evaluate": EvaluateStep,
     "sensitivity": SensitivityStep,
     "allocate": AllocateStep,
+    "ptq": PtqStep,
     "finetune": FinetuneStep,
     "integerize": IntegerizeStep,
     "export": ExportStep,
 }
+
+
+def needs_labels(step: Step) -> bool:
+    """Whether a step needs the labels of training samples.
+
+    Without them the float network's own predictions take their place, which is what distillation alone learns from.
+
+    Example:
+        >>> needs_labels(FinetuneStep()), needs_labels(FinetuneStep(distillation=1.0)), needs_labels(PtqStep())
+        (True, False, False)
+    """
+    return isinstance(step, FinetuneStep) and step.distillation < 1.0

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.curvature.logit_scale import margin_scale
 from engine.data.batches import Dataset
 from engine.errors import InvalidDataset, InvalidSpec, NotRepresentable
 from engine.network.measure import readouts
@@ -131,7 +132,8 @@ def _training_data(spec: FinetuneStep, work: Work, device: torch.device) -> tupl
         x_val=samples_on(val.x, device),
         y_val=torch.as_tensor(val.y, device=device),
     )
-    return data, spec.logit_scale or choose_logit_scale(teacher.cpu(), y.cpu())
+    chosen = margin_scale if work.data.own_labels else choose_logit_scale  # own labels are always right: no best scale
+    return data, spec.logit_scale or chosen(teacher.cpu(), y.cpu())
 
 
 def _on_device(state: Mapping[str, Any], device: torch.device) -> dict[str, Any]:

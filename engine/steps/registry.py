@@ -11,6 +11,7 @@ from engine.steps.evaluate import evaluate_step
 from engine.steps.export import export_step
 from engine.steps.finetune import finetune_step
 from engine.steps.integerize import integerize_step
+from engine.steps.ptq import ptq_step
 from engine.steps.sensitivity import sensitivity_step
 
 Handler = Callable[[Any, Work, Context], Work]
@@ -19,6 +20,7 @@ HANDLERS: dict[str, Handler] = {
     "evaluate": evaluate_step,
     "sensitivity": sensitivity_step,
     "allocate": allocate_step,
+    "ptq": ptq_step,
     "finetune": finetune_step,
     "integerize": integerize_step,
     "export": export_step,

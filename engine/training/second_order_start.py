@@ -19,12 +19,23 @@ from engine.network.model import Connection, NeuronLayer
 from engine.program.integerize import pool_factor
 from engine.program.quantized import Parameters, QuantizedForm, base_scale
 from engine.quantizers.form import level_range
-from engine.quantizers.second_order import Rounded, second_order_rounding
+from engine.quantizers.second_order import inverse_factor, second_order_rounding
 from engine.specs.steps import Surrogate
 
 GENTLE = Surrogate(slope=3.0)  # how near to threshold an error counts; 1 to 8 were close on training samples, ADR 9
 # Of the MSE-optimal scale, tried for each row; 1 first: it stays where all cost alike, as with inputs that never fire.
 FACTORS = tuple(2.0 ** (k / 10) for k in sorted(range(-6, 6), key=abs))
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What all scales of a layer share: the Hessian over its columns, their largest levels and order, its factor."""
+
+    matrix: Tensor
+    highest: Tensor
+    order: Tensor
+    factor: Tensor
+    bias: str | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,8 @@ def _best(
     key = f"log2_scale:{layer.name}"
     shared = len([c for c in form.network.into(layer.name) if c.weight is not None]) > len(connections)
     factors = FACTORS if key in parameters and not shared else (1.0,)
-    tried = [_try(form, parameters, layer, hessian, connections, factor) for factor in factors]
+    ready = _ready(form, parameters, connections, hessian)
+    tried = [_try(form, parameters, layer, ready, connections, factor) for factor in factors]
     costs = torch.stack([t.cost for t in tried])  # [factor, row]
     if layer.name not in form.per_row:
         costs = costs.sum(1, keepdim=True).expand_as(costs)
@@ -94,18 +106,36 @@ def _best(
     if len(factors) > 1:
         shift = torch.log2(torch.tensor(factors, dtype=torch.float64, device=choice.device))[choice]
         found[key] = parameters[key] + (shift if parameters[key].dim() else shift[0])
-    biased = _bias_of(parameters, connections)
-    if biased is not None and tried[0].bias is not None:
-        moved = torch.stack([t.bias for t in tried if t.bias is not None])[choice, rows]
-        found[biased] = moved
+    if ready.bias is not None:
+        found[ready.bias] = torch.stack([t.bias for t in tried if t.bias is not None])[choice, rows]
     return found
+
+
+def _ready(
+    form: QuantizedForm, parameters: Mapping[str, Tensor], connections: list[Connection], hessian: MembraneHessian
+) -> _Ready:
+    """Columns of few levels first, and among equals those that fire most; a bias is never rounded and comes last."""
+    device = hessian.matrix.device
+    tops = [
+        torch.full((parameters[f"weight:{c.name}"][0].numel(),), float(level_range(form.plan.weights[c.name].bits)[1]))
+        for c in connections
+    ]
+    matrix, bias = hessian.matrix, _bias_of(parameters, connections) if hessian.with_bias else None
+    if bias is not None:
+        tops.append(torch.full((1,), torch.inf))
+    elif hessian.with_bias:
+        matrix = matrix[:, :-1, :-1]
+    highest = torch.cat(tops).to(device, torch.float64)
+    by_activity = torch.argsort(matrix.diagonal(dim1=1, dim2=2).mean(0), descending=True, stable=True)
+    order = by_activity[torch.argsort(highest[by_activity], stable=True)]
+    return _Ready(matrix, highest, order, inverse_factor(matrix, order), bias)
 
 
 def _try(
     form: QuantizedForm,
     parameters: Mapping[str, Tensor],
     layer: NeuronLayer,
-    hessian: MembraneHessian,
+    ready: _Ready,
     connections: list[Connection],
     factor: float,
 ) -> _Tried:
@@ -114,39 +144,26 @@ def _try(
     if key in parameters:
         scaled[key] = parameters[key] + float(np.log2(factor))
     u = base_scale(form, scaled, layer).detach().flatten()  # [row] or [1]
-    weights, steps, tops = [], [], []
+    weights, steps = [], []
     for connection in connections:
         weight = parameters[f"weight:{connection.name}"].detach().flatten(1)  # [row, column]
         exponent = torch.as_tensor(np.asarray(form.exponents[connection.name]), dtype=torch.float64, device=u.device)
         step = (u * torch.exp2(exponent).flatten() / pool_factor(connection)).reshape(-1, 1)
-        top = level_range(form.plan.weights[connection.name].bits)[1]
         weights.append(weight)
         steps.append(step.expand_as(weight))
-        tops.append(torch.full((weight.shape[1],), float(top), dtype=torch.float64, device=u.device))
-    matrix, biased = hessian.matrix, _bias_of(parameters, connections)
-    if hessian.with_bias and biased is not None:
-        bias = parameters[biased].detach().reshape(-1, 1)
+    if ready.bias is not None:
+        bias = parameters[ready.bias].detach().reshape(-1, 1)
         weights, steps = [*weights, bias], [*steps, torch.zeros_like(bias)]
-        tops = [*tops, torch.full((1,), torch.inf, dtype=torch.float64, device=u.device)]
-    elif hessian.with_bias:
-        matrix = matrix[:, :-1, :-1]
-    out = _rounded(torch.cat(weights, 1), torch.cat(steps, 1), torch.cat(tops), matrix)
+    out = second_order_rounding(
+        torch.cat(weights, 1), torch.cat(steps, 1), ready.highest, ready.matrix, ready.order, ready.factor
+    )
     new, start = {}, 0
     for connection in connections:
         shape = parameters[f"weight:{connection.name}"].shape
         width = shape.numel() // shape[0]
         new[connection.name] = out.values[:, start : start + width].reshape(shape)
         start += width
-    moved = out.values[:, -1] if hessian.with_bias and biased is not None else None
-    return _Tried(new, moved, out.cost)
-
-
-def _rounded(weight: Tensor, step: Tensor, highest: Tensor, matrix: Tensor) -> Rounded:
-    """Columns of few levels first, and among equals those that fire most."""
-    diagonal = matrix.diagonal(dim1=1, dim2=2).mean(0)
-    by_activity = torch.argsort(diagonal, descending=True, stable=True)
-    order = by_activity[torch.argsort(highest[by_activity], stable=True)]
-    return second_order_rounding(weight, step, highest, matrix, order)
+    return _Tried(new, None if ready.bias is None else out.values[:, -1], out.cost)
 
 
 def _bias_of(parameters: Mapping[str, Tensor], connections: list[Connection]) -> str | None:

@@ -190,6 +190,7 @@ def test_inputs_must_be_ready(api: Api) -> None:
         ({"sample_shape": [2, 4]}, "evaluate", "sample_shape_mismatch", "2×4"),
         ({"classes": ["a", "b", "c", "d"]}, "evaluate", "labels_out_of_range", "3 outputs"),
         ({"splits": {"train": 0, "val": 0, "test": 9}}, "sensitivity", "only_test_split", "sensitivity"),
+        ({"labelled": False}, "hessian-mixed", "unlabelled", "finetune need labels"),
     ],
 )
 def test_inputs_must_fit(api: Api, change: dict[str, Any], recipe: str, code: str, said: str) -> None:

@@ -38,7 +38,21 @@ def test_summary(tmp_path: Path) -> None:
         "dtype": "uint8",
         "max_label": 1,
         "only_test": False,
+        "labelled": True,
     }
+
+
+def test_samples_without_labels_are_kept_and_flagged(tmp_path: Path) -> None:
+    out, summary = keep(tmp_path, y_train=None)
+    assert summary.as_json()["labelled"] is False
+    assert summary.splits == {"train": 8, "val": 0, "test": 4}
+    dataset = load(out)
+    assert not dataset.labelled
+    held = dataset.with_validation(0)
+    assert held.train is not None
+    assert held.val is not None
+    assert (len(held.train), len(held.val)) == (7, 1)
+    assert dataset.test.labelled
 
 
 def test_test_split_alone_is_flagged(tmp_path: Path) -> None:

@@ -150,6 +150,18 @@ def curve(start: float, epochs: int) -> dict[str, Any]:
     return {"epochs": rows, "best_epoch": epochs - 1, "stopped": "schedule", "validation_samples": 202}
 
 
+def ptq() -> dict[str, Any]:
+    return {
+        "kind": "ptq",
+        "calibration": "second_order",
+        "samples": 256,
+        "plain": ["readout <b>$x$</b>"],
+        "agreement": 0.95,
+        "agreement_before": 0.5,
+        "seconds": 2.0,
+    }
+
+
 def finetune() -> dict[str, Any]:
     return {
         "kind": "finetune",
@@ -250,6 +262,7 @@ def whole() -> Report:
         evaluated("network", 437, 1, agreement),
         sensitivity(),
         allocate(),
+        ptq(),
         finetune(),
         integerize(),
         evaluated("program", 433, 0.9),

@@ -44,7 +44,7 @@ BAD_DATASETS: dict[str, Words] = {
     "text": ("expected a zip archive", "begin with b'a,b,c"),
     "object array": ("expected numbers", "Python objects"),
     "missing array": ("expected the array 'x_test'", "found x_train, y_train"),
-    "unlabelled": ("expected labels 'y_train'", "found x_test, x_train, y_test"),
+    "unlabelled": ("expected labels 'y_test'", "found x_test, x_train, y_train"),
     "regression": ("expected whole-number labels", "found float64"),
     "labels below 0": ("expected labels from 0", "found -1"),
     "labels above classes": ("expected labels from 0 to 0", "found 1"),
@@ -168,6 +168,7 @@ def test_contradictory_gates(
         ({}, "sample_shape_mismatch", ("shape 64", "have 3")),
         (WIDE, "labels_out_of_range", ("0 to 9", "largest is 12")),
         (WIDE | {"x_train": None, "y_train": None}, "only_test_split", ("test split alone", "finetune")),
+        (WIDE | {"y_train": None}, "unlabelled", ("finetune need labels", "ptq takes it")),
     ],
 )
 def test_data_that_does_not_fit_the_model(

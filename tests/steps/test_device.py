@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.run import Inputs
-from tests.steps.test_run import go, section
+from tests.steps.small_job import go, section
 from tests.steps.test_run import inputs as inputs  # the fixture
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from engine.run import Inputs
-from tests.steps.test_run import go
+from tests.steps.small_job import go
 from tests.steps.test_run import inputs as inputs  # the fixture: a recurrent network and four easy classes
 
 GOLDEN = Path(__file__).parent / "golden" / "hessian-mixed.json"

@@ -1,0 +1,71 @@
+"""Jobs that several rows share: run once in a process of their own, kept under a digest of all that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import describe
+from benchmarks.events import Quiet
+from benchmarks.networks import ROOT, Case
+
+CACHE = ROOT / "out" / "bench" / "jobs"
+Task = tuple[Case, int, dict[str, Any], str]  # network, seed, fields of the request, folder for canonical files
+
+
+def run_job(task: Task) -> dict[str, Any]:
+    """The numbers of one job's report: from ``out/bench/jobs``, or run now and then kept there.
+
+    The key holds the resolved job, the canonical files, the commit and whether the checkout was clean, so that an
+    interrupted benchmark goes on where it was, and another engine never finds these results.
+    """
+    from engine.run import run as run_engine
+    from engine.specs.job import JobRequest, resolve_job
+
+    case, seed, fields, folder = task
+    inputs = case.prepare(Path(folder) / f"{case.name}-{seed}")
+    job = resolve_job(JobRequest(model="m", dataset="d", seed=seed, **fields), case.dynamics)
+    where = describe()
+    parts = [job.model_dump_json(), str(where["commit"]), str(where["clean"])]
+    parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in (inputs.model, inputs.dataset)]
+    kept = CACHE / f"{case.name}-{seed}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}.json"
+    if where["clean"] and kept.exists():
+        record: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        return record
+    with tempfile.TemporaryDirectory(prefix=f"spikebit-{case.name}-") as out:
+        record = _numbers(run_engine(job, inputs, Path(out), Quiet()).report, seed)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    partial = kept.with_suffix(".part")
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    partial.replace(kept)
+    return record
+
+
+def _numbers(report: Any, seed: int) -> dict[str, Any]:
+    """What rows ask of a report."""
+    sections = {section.kind: section for section in report.sections}
+    program, comparison = sections["integerize"], report.comparison
+    if comparison is None:
+        raise RuntimeError("the job lacks the comparison of program and network")
+    tuned = sections.get("finetune")
+    control = None if tuned is None else tuned.control_accuracy
+    return {
+        "seed": seed,
+        "drop_points": comparison.drop_points,
+        "float_accuracy": comparison.float_accuracy.value,
+        "program_accuracy": comparison.program_accuracy.value,
+        "float_fine_tuned_accuracy": None if control is None else control.value,
+        "test_samples": comparison.program_accuracy.samples,
+        "bits": {name: entry.bits for name, entry in sections["allocate"].plan.weights.items()},
+        "mean_weight_bits": program.mean_weight_bits,
+        "reduction": program.reduction,
+        "program_bytes": program.program_bytes,
+        "state_bytes": program.state_bytes,
+        "mismatched_spikes": program.mismatched_spikes,
+        "program_digest": program.program_digest,
+        "seconds": round(report.seconds, 1),
+        "seconds_by_step": {section.kind: round(section.seconds, 1) for section in report.sections},
+    }

@@ -1,0 +1,64 @@
+"""``ptq``: quantize under the plan without a gradient step and without labels."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.batches import Split
+from engine.errors import InvalidDataset, InvalidSpec
+from engine.network.measure import measure
+from engine.network.prepare import prepare
+from engine.program.quantized import Parameters, QuantizedForm, prepare_quantized, start_training
+from engine.quantizers.calibration import calibration
+from engine.specs.report import PtqSection
+from engine.specs.steps import PtqStep
+from engine.steps.context import Context, Work
+from engine.steps.finetune import input_range
+from engine.training.second_order_start import second_order_start
+
+
+def ptq_step(spec: PtqStep, work: Work, context: Context) -> Work:
+    """Calibrate weights on training samples; what follows takes the parameters as it would take trained ones.
+
+    Raises:
+        InvalidSpec: there is no plan.
+        InvalidDataset: there is no training split.
+        NotRepresentable: the inputs are not whole numbers.
+    """
+    began = time.perf_counter()
+    train = work.data.train
+    if work.plan is None:
+        raise InvalidSpec("invalid_step", "ptq needs an earlier step 'allocate'", "/steps")
+    if train is None:
+        raise InvalidDataset("only_test_split", "ptq needs samples to calibrate on, the file has the test split alone")
+    rows = np.sort(np.random.default_rng(context.job.seed).permutation(len(train))[: spec.samples])
+    samples = train.take(rows)
+    first, start = start_training(work.network, work.plan, input_range(work.data), context.device)
+    context.events.progress("ptq", 0, 2, spec.calibration)
+    rule = calibration(spec.calibration, spec.percentile)
+    form, parameters = start_training(work.network, work.plan, input_range(work.data), context.device, rule)
+    plain: list[str] = []
+    if spec.calibration == "second_order":
+        before, parameters = parameters, second_order_start(form, parameters, samples.x)
+        names = [c.name for c in work.network.weighted]
+        plain = [name for name in names if parameters[f"weight:{name}"] is before[f"weight:{name}"]]
+    context.events.progress("ptq", 1, 2, "comparing with the float network")
+    wanted = measure(prepare(work.network, device=context.device), samples).counts.argmax(1)
+    section = PtqSection(
+        calibration=spec.calibration,
+        samples=len(samples),
+        plain=tuple(plain),
+        agreement=_agreement(form, parameters, samples, wanted),
+        agreement_before=_agreement(first, start, samples, wanted),
+        seconds=time.perf_counter() - began,
+    )
+    return replace(work, quantized=(form, parameters), sections=(*work.sections, section))
+
+
+def _agreement(form: QuantizedForm, parameters: Parameters, samples: Split, wanted: NDArray[np.int64]) -> float:
+    """Share of the samples to which the quantized network gives the float network's class."""
+    return float((measure(prepare_quantized(form, parameters), samples).counts.argmax(1) == wanted).mean())
