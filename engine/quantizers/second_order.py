@@ -40,7 +40,8 @@ def inverse_factor(hessian: Tensor, order: Tensor) -> Tensor:
     ridge = DAMPING * diagonal.mean(1).clamp_min(torch.finfo(hessian.dtype).tiny ** 0.5)
     damped = hessian + torch.diag_embed(ridge.unsqueeze(1).expand_as(diagonal))
     permuted = damped[:, order][:, :, order]
-    return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(permuted)), upper=True)
+    factor: Tensor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(permuted)), upper=True)
+    return factor
 
 
 def second_order_rounding(
