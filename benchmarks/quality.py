@@ -65,11 +65,13 @@ def run() -> Iterator[Finding]:
         with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
             results = list(pool.map(run_job, tasks))
     done = list(zip(tasks, results, strict=True))
+
+    def of(case: Case, fields: dict[str, Any]) -> list[dict[str, Any]]:
+        return [result for (owner, _, asked, _), result in done if owner is case and asked is fields]
+
     for case in CASES:
-        yield from _findings(case, [r for (owner, _, fields, _), r in done if owner is case and fields is TUNED])
-    yield from _ptq(
-        {case.name: [r for (owner, _, f, _), r in done if owner is case and f is PTQ] for case in calibrated}
-    )
+        yield from _findings(case, of(case, TUNED))
+    yield from _ptq({case.name: of(case, PTQ) for case in calibrated})
 
 
 def _findings(case: Case, rows: list[dict[str, Any]]) -> Iterator[Finding]:
