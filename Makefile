@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.built
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test test-slow test-frameworks lint format serve bench lock frameworks frameworks-lava fixtures example-digits example-zoo clean
+.PHONY: help setup demo test test-slow test-frameworks lint format serve bench chaos lock frameworks frameworks-lava fixtures example-digits example-zoo clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ serve: setup ## API, workers and a private Redis on loopback; prints READY {url}
 
 bench: setup ## One benchmark: make bench NAME=quality (api, ...); writes benchmarks/results/NAME.json
 	@$(BIN)/python -m benchmarks $(NAME)
+
+chaos: setup ## Kill everything at random under real jobs, judge the history: SLICE_S=1200 bounds one call, call it again to go on
+	@$(BIN)/python -m benchmarks.chaos
 
 frameworks: .venv-frameworks/.installed .venv-sinabs/.installed ## Two venvs with the SNN frameworks: peers of the benchmarks, makers of fixtures
 

@@ -2,7 +2,8 @@
 
 A blob exists when its row (``jobs.store.blob_rows``) and its object do. Writing: a file of ours with a running digest,
 then the object, create-only, then the row, then a look whether a collector took the object in between. Collecting: the
-row first, if nothing refers to it, then the object.
+row first, if nothing refers to it, then the object; what a killed process left between the two is found by a look
+through the store, and what was collected between staging and publishing is staged again (``BlobGone``).
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -25,7 +28,7 @@ from obstore.store import LocalStore, S3Store
 
 from jobs.database import Database
 from jobs.settings import Settings
-from jobs.store.blob_rows import collectable, drop_blob_row, find_blob, hold_blob
+from jobs.store.blob_rows import adopt_blobs, collectable, drop_blob_row, find_blob, hold_blob
 from jobs.store.scope import Tenant
 from jobs.store.views import BlobView
 
@@ -35,6 +38,8 @@ if TYPE_CHECKING:  # obstore exports this type to checkers alone
 CHUNK = 1 << 20
 ONE_PUT_BYTES = 64 << 20  # above this S3 wants parts, and create-only is a look before the put
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_KEY = re.compile(r"t/([A-Za-z0-9_-]{1,64})/sha256/([0-9a-f]{64})")
+_PAGE = 1000  # objects of one look
 _TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -209,13 +214,21 @@ class Blobs:
         """Delete a blob at once if nothing refers to it; False: it is still needed, or was not held."""
         return self._drop(tenant_id, digest, None)
 
-    def collect(self, older_than_s: float) -> int:
-        """Delete blobs that nothing refers to and nobody touched for so long; returns how many."""
-        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
+    def collect(self, older_than_s: float, *, strays: bool = True) -> int:
+        """Delete blobs that nothing refers to and nobody touched for so long; returns how many.
+
+        Args:
+            older_than_s: by the database's clock, as ``touched_at``.
+            strays: look through the whole store for objects without a row too, which a killed writer leaves.
+        """
+        with self._database.read() as session:
+            before = self._database.now(session) - timedelta(seconds=older_than_s)
+        if strays:
+            self._adopt(before)
         gone = sum(self._drop(tenant, digest, before) for tenant, digest in collectable(self._database, before))
         for stale in self.temporary.glob("blob-*"):  # what a killed process left
             with contextlib.suppress(FileNotFoundError):
-                if stale.stat().st_mtime < before.timestamp():
+                if stale.stat().st_mtime < time.time() - older_than_s:
                     stale.unlink()
         return gone
 
@@ -227,13 +240,25 @@ class Blobs:
             return
         obstore.list_with_delimiter(self._store, prefix="t/readiness")
 
+    def _adopt(self, before: datetime) -> None:
+        """Give a row to every object that has none and is older, so that it is collected like the others."""
+        for page in obstore.list(self._store, prefix="t", chunk_size=_PAGE):
+            found: dict[str, dict[str, tuple[int, datetime]]] = {}
+            for meta in page:
+                match = _KEY.fullmatch(meta["path"])
+                if match is not None and meta["last_modified"] < before:
+                    of_tenant = found.setdefault(match[1], {})
+                    of_tenant[f"sha256:{match[2]}"] = (meta["size"], meta["last_modified"])
+            for tenant_id, blobs in found.items():
+                adopt_blobs(self._database, tenant_id, blobs)
+
     def _drop(self, tenant_id: str, digest: str, before: datetime | None) -> bool:
+        key = _key(tenant_id, digest)
+        if self._root is None:  # nothing else undoes the deletion of an object that is put again in between
+            delete = partial(obstore.delete, self._store, key)
+            return drop_blob_row(self._database, tenant_id, digest, before, delete)
         if not drop_blob_row(self._database, tenant_id, digest, before):
             return False
-        key = _key(tenant_id, digest)
-        if self._root is None:
-            obstore.delete(self._store, key)
-            return True
         path, aside = self._root / key, self.temporary / f"blob-{os.urandom(8).hex()}"
         with contextlib.suppress(FileNotFoundError):
             path.rename(aside)

@@ -20,7 +20,7 @@ from jobs.store import JobClaim, NewArtifact, Problem, claims
 from jobs.trace import continue_trace
 from worker.files import Prepared, keep_checkpoint, prepare, stage
 from worker.heartbeat import Heartbeat
-from worker.persist import until_written
+from worker.persist import until_written, while_collected
 from worker.process import Child, Event, Exit, Rubbish, WarmPool, describe_status
 from worker.progress import StepProgress
 from worker.protocol import CheckpointWritten, Done, Failed, JobLine, Log, OutcomeLine, Progress, Started
@@ -196,18 +196,24 @@ class Attempt:
         self._progress.put(event)
 
     def _on_checkpoint(self, event: CheckpointWritten) -> End | None:
-        blob = keep_checkpoint(self._service, self._claim, self._folder, event.path)
-        write = partial(claims.checkpoint, self._service.database, self._claim, blob.digest, blob.size)
-        if not until_written(write, lambda: self._heart.lost or self._stopping.is_set()):
+        digest = while_collected(partial(self._keep_checkpoint, event.path))
+        if digest is None:
             return Stopped("lost")
-        if blob.digest != self._checkpoint:
+        if digest != self._checkpoint:
             self.forget_checkpoint()
-        self._checkpoint = blob.digest
+        self._checkpoint = digest
         if self._release_by is not None:  # what was waited for: the next attempt begins exactly here
             return Stopped("released")
         if self._child is not None:
             self._child.acknowledge(event.number)
         return None
+
+    def _keep_checkpoint(self, path: str) -> str | None:
+        """Store it and make it visible; its digest, or None where the claim is lost."""
+        blob = keep_checkpoint(self._service, self._claim, self._folder, path)
+        write = partial(claims.checkpoint, self._service.database, self._claim, blob.digest, blob.size)
+        visible = until_written(write, lambda: self._heart.lost or self._stopping.is_set())
+        return blob.digest if visible else None
 
     def _on_log(self, event: Log) -> None:
         if begun := _STEP_BEGINS.match(event.message):

@@ -34,7 +34,7 @@ from jobs.store import (
     intake_release,
 )
 from worker.heartbeat import Heartbeat
-from worker.persist import until_written
+from worker.persist import until_written, while_collected
 from worker.process import child_environment, describe_status
 from worker.service import Service
 from worker.workspace import Workspace
@@ -155,14 +155,17 @@ class IntakeSupervisor:
             _log.info("%s %s: %s", claim.kind, claim.id, answer.why)
             return
         if isinstance(answer, Accepted):
-            blob = service.blobs.put_file(claim.tenant_id, folder / "canonical")
-            intake_ready(service.database, claim, blob.digest, answer.summary)
+            while_collected(partial(self._keep, claim, answer, folder / "canonical"))
             _log.info("%s %s: ready", claim.kind, claim.id)
             return
         refused = intake_rejected(service.database, claim, Problem(answer.code, answer.detail, answer.pointer))
         if refused and claim.kind != "export":  # whose blob is the model's
             service.blobs.drop(claim.tenant_id, claim.blob)
         _log.info("%s %s: rejected, %s", claim.kind, claim.id, answer.code)
+
+    def _keep(self, claim: IntakeClaim, answer: Accepted, canonical: Path) -> None:
+        blob = self._service.blobs.put_file(claim.tenant_id, canonical)
+        intake_ready(self._service.database, claim, blob.digest, answer.summary)
 
 
 def run_intake_child(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -9,11 +10,30 @@ from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
+from jobs.store import BlobGone
+
 T = TypeVar("T")
 _FIRST_DELAY_S = 0.2
 _LONGEST_DELAY_S = 5.0
+_STORE_TRIES = 3
 
 _log = logging.getLogger(__name__)
+
+
+def while_collected(store: Callable[[], T]) -> T:
+    """Store blobs and write what refers to them; again where a collector took them before the write.
+
+    Raises:
+        OSError: it did so three times.
+
+    Example:
+        >>> while_collected(lambda: "done")
+        'done'
+    """
+    for _ in range(_STORE_TRIES):
+        with contextlib.suppress(BlobGone):
+            return store()
+    raise OSError(f"the store lost what was stored {_STORE_TRIES} times before it was referred to")
 
 
 def until_written(write: Callable[[], T], give_up: Callable[[], bool]) -> T:

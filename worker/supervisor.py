@@ -15,13 +15,13 @@ from obstore.exceptions import BaseError
 from jobs.blobs import BlobMissing
 from jobs.logs import context
 from jobs.storage import FULL, is_full
-from jobs.store import JobClaim, NewArtifact, Problem, claims, endings
+from jobs.store import JobClaim, Problem, claims, endings
 from jobs.trace import trace_id
 from worker.attempt import Attempt, Broken, End, Finished, Stopped
 from worker.heartbeat import Heartbeat
-from worker.persist import until_written
+from worker.persist import until_written, while_collected
 from worker.process import WarmPool
-from worker.protocol import ProtocolError
+from worker.protocol import OutcomeLine, ProtocolError
 from worker.service import Service
 from worker.workspace import Workspace
 
@@ -84,9 +84,7 @@ class JobSupervisor:
             try:
                 end = attempt.run()
                 if isinstance(end, Finished):
-                    staged = attempt.stage(end.outcome)
-                    self._service.counts.add("bytes_published", sum(artifact.size for artifact in staged))
-                    end = self._publish(claim, staged, end.outcome.verdict, heart)
+                    end = while_collected(partial(self._stage_and_publish, attempt, claim, end.outcome, heart))
             except ProtocolError as error:
                 end = Broken(Problem("worker_lost", str(error)), again=True)
             except (OSError, BlobMissing, BaseError) as error:
@@ -97,13 +95,13 @@ class JobSupervisor:
             until_written(partial(self._record, claim, end), partial(self._no_use, heart))
             attempt.forget_checkpoint()
 
-    def _publish(self, claim: JobClaim, artifacts: list[NewArtifact], verdict: str, heart: Heartbeat) -> End:
+    def _stage_and_publish(self, attempt: Attempt, claim: JobClaim, outcome: OutcomeLine, heart: Heartbeat) -> End:
+        staged = attempt.stage(outcome)
         if heart.lost:
             return Stopped("lost")
-        database = self._service.database
-        ending = until_written(
-            partial(endings.publish, database, claim, artifacts, verdict), partial(self._no_use, heart)
-        )
+        write = partial(endings.publish, self._service.database, claim, staged, outcome.verdict)
+        ending = until_written(write, partial(self._no_use, heart))
+        self._service.counts.add("bytes_published", sum(artifact.size for artifact in staged))
         return Stopped(ending)
 
     def _no_use(self, heart: Heartbeat) -> bool:

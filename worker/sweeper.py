@@ -58,6 +58,7 @@ class Sweeper(threading.Thread):
         self._stopping = stopping
         self._working_on = working_on
         self._collected_at = -math.inf
+        self._strays_at = -math.inf
 
     def run(self) -> None:
         """Tick until the worker ends, then let another one do it."""
@@ -120,6 +121,7 @@ class Sweeper(threading.Thread):
         swept = sweep(
             service.database,
             max_attempts=settings.max_attempts,
+            lease_s=settings.lease_s,
             rejected_keep_s=settings.rejected_keep_s,
             idempotency_keep_s=settings.idempotency_keep_s,
         )
@@ -147,4 +149,7 @@ class Sweeper(threading.Thread):
         gone = expire(service.database, keep)
         if gone.jobs or gone.artifacts or gone.uploads:
             _log.info("expired: %s", gone)
-        service.blobs.collect(settings.collect_after_s)
+        strays = time.monotonic() - self._strays_at >= settings.collect_after_s  # it lists the whole store
+        if strays:
+            self._strays_at = time.monotonic()
+        service.blobs.collect(settings.collect_after_s, strays=strays)

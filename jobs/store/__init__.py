@@ -1,6 +1,6 @@
 """The store: every read and write of the records, as functions over a database or a tenant."""
 
-from jobs.store.blob_rows import collectable, drop_blob_row, find_blob, hold_blob, touch_blob
+from jobs.store.blob_rows import adopt_blobs, collectable, drop_blob_row, find_blob, hold_blob, touch_blob
 from jobs.store.claims import (
     Beat,
     CheckpointRef,
@@ -16,7 +16,7 @@ from jobs.store.claims import (
     progress,
 )
 from jobs.store.endings import confirm_cancelled, fail, publish, release
-from jobs.store.errors import Conflict, KeyReused, NotFound, StoreError
+from jobs.store.errors import BlobGone, Conflict, KeyReused, NotFound, StoreError
 from jobs.store.expire import Expired, Keep, expire
 from jobs.store.idempotency import Answer, Key
 from jobs.store.intake import (
@@ -72,6 +72,7 @@ __all__ = [
     "ArtifactView",
     "AttemptView",
     "Beat",
+    "BlobGone",
     "BlobView",
     "CheckpointRef",
     "Conflict",
@@ -105,6 +106,7 @@ __all__ = [
     "WorkerView",
     "acquire_lease",
     "add_key",
+    "adopt_blobs",
     "cancel_job",
     "checkpoint",
     "claim_intake",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, CursorResult, delete, exists, select, update
@@ -56,14 +57,48 @@ def collectable(database: Database, before: datetime, limit: int = 1000) -> list
         return [(tenant_id, digest) for tenant_id, digest in session.execute(query)]
 
 
-def drop_blob_row(database: Database, tenant_id: str, digest: str, before: datetime | None) -> bool:
-    """Delete the row if it is still unreferenced (and untouched since ``before``); True: the object may go too."""
+def adopt_blobs(database: Database, tenant_id: str, found: Mapping[str, tuple[int, datetime]]) -> None:
+    """Give objects without a row one: their writer was killed in between, and the collector looks at rows alone.
+
+    Args:
+        database: the records.
+        tenant_id: whose.
+        found: digest → (size, when it was stored), which becomes ``touched_at``.
+    """
+    with database.read() as session:
+        mine = (Blob.tenant_id == tenant_id, Blob.digest.in_(found))
+        known = set(session.scalars(select(Blob.digest).where(*mine)))
+    strangers = [
+        {"tenant_id": tenant_id, "digest": digest, "size": size, "created_at": at, "touched_at": at}
+        for digest, (size, at) in found.items()
+        if digest not in known
+    ]
+    if strangers:
+        insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        with database.write() as session:
+            session.execute(insert(Blob).values(strangers).on_conflict_do_nothing())
+
+
+def drop_blob_row(
+    database: Database,
+    tenant_id: str,
+    digest: str,
+    before: datetime | None,
+    then: Callable[[], None] = lambda: None,
+) -> bool:
+    """Delete the row if it is still unreferenced (and untouched since ``before``); True: the object may go too.
+
+    ``then`` is called before the commit: whoever holds the same blob meanwhile waits, and finds both gone or neither.
+    """
     with database.write() as session:
         conditions: list[ColumnElement[bool]] = [Blob.tenant_id == tenant_id, Blob.digest == digest, ~_referenced()]
         if before is not None:
             conditions.append(Blob.touched_at < before)
         done = session.execute(delete(Blob).where(*conditions))
-        return isinstance(done, CursorResult) and done.rowcount > 0
+        if not isinstance(done, CursorResult) or done.rowcount == 0:
+            return False
+        then()
+        return True
 
 
 def _referenced() -> ColumnElement[bool]:

@@ -16,6 +16,8 @@ from sqlalchemy.orm import Session
 
 from jobs.database import Database
 from jobs.records import HELD, Attempt, Checkpoint, Dataset, Drain, Event, Job, Model
+from jobs.store.blob_rows import touch
+from jobs.store.errors import BlobGone
 
 CANCEL_WITHIN_S = 9.0  # a worker that has not ended a cancelled job by then is taken for dead; with the sweep: 11 s
 
@@ -192,11 +194,16 @@ def checkpoint(database: Database, claim: JobClaim, digest: str, size: int) -> b
 
     Returns:
         False: the claim is lost and nothing was written.
+
+    Raises:
+        BlobGone: the collector took the blob in between (nothing is written).
     """
     with database.write() as session:
         now = database.now(session)
         if not _guarded_event(session, claim, now, "checkpoint", {"digest": digest, "size": size}, {}):
             return False
+        if not touch(session, claim.tenant_id, digest, now):
+            raise BlobGone(digest)
         mine = (Checkpoint.tenant_id == claim.tenant_id, Checkpoint.job_id == claim.job_id)
         last = session.execute(select(func.max(Checkpoint.number)).where(*mine)).scalar_one()
         session.execute(delete(Checkpoint).where(*mine))

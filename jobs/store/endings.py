@@ -13,6 +13,7 @@ from jobs.database import Database
 from jobs.records import Artifact, Attempt, Job
 from jobs.store.blob_rows import touch
 from jobs.store.claims import Ending, JobClaim, NewArtifact, Problem, add_event, held_by
+from jobs.store.errors import BlobGone
 
 LONGEST_PAUSE_S = 300.0
 
@@ -26,6 +27,7 @@ def publish(database: Database, claim: JobClaim, artifacts: Sequence[NewArtifact
 
     Raises:
         ValueError: the verdict is not one of pass, fail, none.
+        BlobGone: the collector took an artifact's blob in between (nothing is written).
     """
     if verdict not in ("pass", "fail", "none"):
         raise ValueError(f"verdict must be pass, fail or none, got {verdict!r}")
@@ -38,7 +40,8 @@ def publish(database: Database, claim: JobClaim, artifacts: Sequence[NewArtifact
             _cancel(session, job, claim.token, now)
             return "cancelled"
         for artifact in artifacts:
-            touch(session, claim.tenant_id, artifact.digest, now)
+            if not touch(session, claim.tenant_id, artifact.digest, now):
+                raise BlobGone(artifact.digest)
             session.add(
                 Artifact(
                     tenant_id=claim.tenant_id,

@@ -23,6 +23,13 @@ class Conflict(StoreError):
     """The record's state does not allow it (``in_use``, ``job_terminal``, ``job_not_terminal``, ...)."""
 
 
+class BlobGone(StoreError):
+    """What a worker has stored was collected before anything referred to it: store it again."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__("blob_gone", f"{digest} is not held any more")
+
+
 class KeyReused(StoreError):
     """The Idempotency-Key came with another body before."""
 

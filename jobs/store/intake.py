@@ -13,6 +13,7 @@ from jobs.database import Database
 from jobs.records import Dataset, Export, Model
 from jobs.store.blob_rows import touch
 from jobs.store.claims import Problem
+from jobs.store.errors import BlobGone
 from jobs.store.views import UploadKind
 
 U = TypeVar("U", Model, Dataset, Export)
@@ -76,13 +77,17 @@ def intake_heartbeat(database: Database, claim: IntakeClaim, lease_s: float) -> 
 
 
 def intake_ready(database: Database, claim: IntakeClaim, canonical: str, summary: dict[str, Any]) -> bool:
-    """The upload is sound: keep its summary and the digest of its canonical form. False: claim lost."""
+    """The upload is sound: keep its summary and the digest of its canonical form. False: claim lost.
+
+    Raises:
+        BlobGone: the collector took the canonical form in between (nothing is written).
+    """
     with database.write() as session:
         now = database.now(session)
         values = {"status": "ready", "canonical": canonical, "summary": summary, "problem": None}
         done = _set(session, claim, values | {"checked_at": now, "lease_until": None, "worker": None})
-        if done:
-            touch(session, claim.tenant_id, canonical, now)
+        if done and not touch(session, claim.tenant_id, canonical, now):
+            raise BlobGone(canonical)
         return done
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from jobs.database import Database
 from jobs.records import HELD, Idempotency, Job, Lease
-from jobs.store.claims import Problem
-from jobs.store.endings import end_attempt, finish, requeue
+from jobs.store.claims import CANCEL_WITHIN_S, Problem
+from jobs.store.endings import LONGEST_PAUSE_S, end_attempt, finish, requeue
 from jobs.store.intake import RECORDS
 
 INTAKE = "intake"
+AHEAD_LEASES = 4  # an end that is more leases ahead than this was written before the clock was set back
 
 
 @dataclass
@@ -36,12 +37,12 @@ def acquire_lease(database: Database, name: str, holder: str, seconds: float) ->
     with database.write() as session:
         now = database.now(session)
         values = {"holder": holder, "until": now + timedelta(seconds=seconds)}
+        # Far ahead of any lease of today: written before the clock was set back.
+        free = or_(Lease.until < now, Lease.until > now + timedelta(seconds=AHEAD_LEASES * seconds))
         taken = session.execute(
             insert(Lease)
             .values(name=name, **values)
-            .on_conflict_do_update(
-                index_elements=["name"], set_=values, where=or_(Lease.until < now, Lease.holder == holder)
-            )
+            .on_conflict_do_update(index_elements=["name"], set_=values, where=or_(free, Lease.holder == holder))
             .returning(Lease.name)
         ).scalar_one_or_none()
         return taken is not None
@@ -57,6 +58,7 @@ def sweep(
     database: Database,
     *,
     max_attempts: int,
+    lease_s: float | None = None,
     rejected_keep_s: float = 86_400,
     idempotency_keep_s: float = 172_800,
 ) -> Swept:
@@ -65,12 +67,15 @@ def sweep(
     Args:
         database: the records.
         max_attempts: crashed attempts after which a job fails with ``worker_lost`` and an upload is rejected.
+        lease_s: leases that end far later than this from now are cut to it, for the clock was set back since.
         rejected_keep_s: how long a rejected upload's problem is shown.
         idempotency_keep_s: how long stored answers are kept.
     """
     swept = Swept()
     with database.write() as session:
         now = database.now(session)
+        if lease_s is not None:
+            _cut_leases(session, now, lease_s)
         _lost_jobs(session, now, max_attempts, swept)
         _late_jobs(session, now, swept)
         _lost_uploads(session, now, max_attempts, swept)
@@ -115,6 +120,16 @@ def waiting(database: Database) -> dict[str, int]:
             idle = select(func.count()).where(record.status == "checking", record.lease_until.is_(None))
             uploads += session.execute(idle).scalar_one()
     return counts | ({INTAKE: uploads} if uploads else {})
+
+
+def _cut_leases(session: Session, now: datetime, lease_s: float) -> None:
+    """A clock that was set back must not make a dead worker's lease, or a pause, last as long as the step."""
+    far = now + timedelta(seconds=AHEAD_LEASES * max(lease_s, CANCEL_WITHIN_S))
+    until = now + timedelta(seconds=lease_s)
+    for record in (Job, *RECORDS.values()):
+        session.execute(update(record).where(record.lease_until > far).values(lease_until=until))
+    paused = Job.not_before > now + timedelta(seconds=2 * LONGEST_PAUSE_S)
+    session.execute(update(Job).where(Job.status == "queued", paused).values(not_before=None))
 
 
 def _lost_jobs(session: Session, now: datetime, max_attempts: int, swept: Swept) -> None:

@@ -4,11 +4,13 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from jobs.blobs import BlobMissing, Blobs
 from jobs.database import Database
+from jobs.records import Blob
 from jobs.settings import Settings
-from jobs.store import NewModel, Tenant, create_upload, delete_upload, find_blob, hold_blob
+from jobs.store import NewModel, Tenant, create_upload, delete_upload, drop_blob_row, find_blob, hold_blob
 from tests.jobs.make import OTHER_BLOB
 
 DATA = b"0123456789" * 200_000
@@ -100,3 +102,29 @@ def test_a_damaged_object_is_not_handed_out(blobs: Blobs, tmp_path: Path) -> Non
 def test_a_wrong_blob_url_is_refused(settings: Settings, database: Database) -> None:
     with pytest.raises(ValueError, match="s3://bucket"):
         Blobs(settings.model_copy(update={"blob_url": "http://x"}), database)
+
+
+def test_what_a_killed_writer_left_is_collected(blobs: Blobs, tenant: Tenant) -> None:
+    """It was killed between the object and its row; and one that is needed gets its row back."""
+    stray, needed = blobs.put_bytes("default", b"stray"), blobs.put_bytes("default", b"needed")
+    create_upload(tenant, NewModel(needed.digest, {}), None, lambda v: {"id": v.id})
+    with tenant.database.write() as session:
+        session.execute(delete(Blob))
+    assert blobs.collect(3600) == 0, "its writer may be about to write the row"
+    assert blobs.collect(-5, strays=False) == 0
+    assert blobs.collect(-5) == 1
+    assert blobs.path_for("default", needed.digest) is not None
+    assert blobs.exists("default", needed.digest)
+    with pytest.raises(BlobMissing):
+        blobs.path_for("default", stray.digest)
+
+
+def test_a_row_stays_where_the_object_cannot_be_deleted(blobs: Blobs, tenant: Tenant) -> None:
+    digest = blobs.put_bytes("default", b"kept").digest
+
+    def refuse() -> None:
+        raise OSError("the store is away")
+
+    with pytest.raises(OSError, match="away"):
+        drop_blob_row(tenant.database, "default", digest, None, refuse)
+    assert blobs.exists("default", digest)

@@ -21,6 +21,7 @@ from jobs.store import (
     fail,
     get_job,
     heartbeat,
+    hold_blob,
     list_artifacts,
     list_events,
     log,
@@ -29,7 +30,14 @@ from jobs.store import (
     release,
     sweep,
 )
-from tests.jobs.make import OTHER_BLOB, claimed, queued
+from tests.jobs.make import DATA_BLOB, OTHER_BLOB, claimed, queued
+
+
+@pytest.fixture(autouse=True)
+def _stored(tenant: Tenant) -> None:
+    """What these tests publish and keep as checkpoints."""
+    hold_blob(tenant, OTHER_BLOB, 3)
+
 
 REPORT = NewArtifact("report-json", "report.json", OTHER_BLOB, 3, "application/json")
 
@@ -213,7 +221,7 @@ def test_checkpoints_pass_to_the_next_attempt(tenant: Tenant, database: Database
     queued(tenant, run_deadline_s=100)
     first = claimed(tenant)
     assert first.checkpoint is None
-    assert checkpoint(database, first, "sha256:" + "1" * 64, 1)
+    assert checkpoint(database, first, DATA_BLOB, 1)
     assert checkpoint(database, first, OTHER_BLOB, 2)
     time.sleep(0.02)
     release(database, first)

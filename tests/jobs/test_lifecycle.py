@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
 from jobs.blobs import Blobs
+from jobs.clock import CLOCK_VARIABLE
 from jobs.database import Database
 from jobs.records import Artifact, Job, Model
 from jobs.store import (
+    BlobGone,
     Conflict,
     JobFilter,
     Keep,
@@ -21,7 +24,9 @@ from jobs.store import (
     Problem,
     Tenant,
     WorkerReport,
+    acquire_lease,
     cancel_job,
+    checkpoint,
     claim_job,
     claims,
     drain,
@@ -36,6 +41,7 @@ from jobs.store import (
     heartbeat,
     list_artifacts,
     list_drains,
+    list_events,
     list_jobs,
     list_workers,
     look,
@@ -45,6 +51,7 @@ from jobs.store import (
     report_worker,
     requeue_job,
     resume,
+    sweep,
     waiting,
     worker_counts,
 )
@@ -253,3 +260,40 @@ def test_an_expired_file_is_no_reference(tenant: Tenant, database: Database) -> 
     with database.read() as session:
         assert session.query(Artifact).filter(Artifact.expired_at.is_not(None)).count() == 0
     assert claims.CANCEL_WITHIN_S + 2 < 15
+
+
+def test_what_the_collector_took_is_not_referred_to(tenant: Tenant, database: Database, blobs: Blobs) -> None:
+    """Between staging and publishing: nothing is written, and the worker stages again."""
+    job = queued(tenant)
+    claim = claimed(tenant)
+    digest = blobs.put_bytes("default", b"staged").digest
+    assert blobs.collect(older_than_s=-5) == 1
+    files = [NewArtifact("plan", "plan.json", digest, 6, "application/json")]
+    with pytest.raises(BlobGone, match="not held"):
+        publish(database, claim, files, "none")
+    with pytest.raises(BlobGone, match="not held"):
+        checkpoint(database, claim, digest, 6)
+    assert (get_job(tenant, job).status, list_artifacts(tenant, job)) == ("running", [])
+    blobs.put_bytes("default", b"staged")
+    assert checkpoint(database, claim, digest, 6)
+    assert publish(database, claim, files, "none") == "published"
+    assert [event.seq for event in list_events(tenant, job, 0, 10)] == [1, 2, 3, 4]
+
+
+def test_a_clock_that_is_set_back_does_not_prolong_leases(
+    tenant: Tenant, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not database.is_sqlite:
+        pytest.skip("PostgreSQL's own clock decides there")
+    step = tmp_path / "clock"
+    monkeypatch.setenv(CLOCK_VARIABLE, str(step))
+    step.write_text("86400")
+    job = queued(tenant)
+    claimed(tenant, lease_s=0.5)
+    assert acquire_lease(database, "sweep", "dead", 1.0)
+    step.write_text("0")
+    assert sweep(database, max_attempts=3).requeued == [], "a day ahead, and nobody knows that the clock was set back"
+    assert acquire_lease(database, "sweep", "alive", 1.0)
+    assert sweep(database, max_attempts=3, lease_s=0.05).requeued == []
+    time.sleep(0.1)
+    assert sweep(database, max_attempts=3, lease_s=0.05).requeued == [job]

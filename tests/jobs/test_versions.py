@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from jobs import migrations
 from jobs.database import SCHEMA_VERSION, Database, open_database
-from jobs.store import NewArtifact, Tenant, checkpoint, get_job, list_events, publish
+from jobs.store import NewArtifact, Tenant, checkpoint, get_job, hold_blob, list_events, publish
 from tests.conftest import ROOT
 from tests.jobs.make import OTHER_BLOB, claimed, queued
 
@@ -54,6 +54,7 @@ def flow(database: Database) -> None:
     tenant = Tenant(database, "default")
     job = queued(tenant, labels={"a": "b"})
     claim = claimed(tenant)
+    hold_blob(tenant, OTHER_BLOB, 3)
     assert checkpoint(database, claim, OTHER_BLOB, 3)
     files = [NewArtifact("plan", "plan.json", OTHER_BLOB, 3, "application/json")]
     assert publish(database, claim, files, "none") == "published"
