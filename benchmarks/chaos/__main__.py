@@ -1,7 +1,7 @@
 """``make chaos``: run or resume slices of kills and faults, then judge the history that this commit has so far.
 
-``SLICE_S`` bounds one call (1,200 s); ``EVERY_S`` is the mean pause between faults on a stack. Histories lie in
-``out/chaos/COMMIT``; a call ends with the ``RESULT`` line of ``make bench``, whose rows are met only once the commit
+``SLICE_S`` bounds one call (1,200 s); ``EVERY_S`` is the mean pause between faults on a stack in a storm. Histories lie
+in ``out/chaos/COMMIT``; a call ends with the ``RESULT`` line of ``make bench``, whose rows are met only once the commit
 has seen 1,000 kills over 300 jobs.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.chaos", description=__doc__.partition("\n")[0])
     parser.add_argument("--judge", action="store_true", help="run nothing, judge what there is")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an orderly end: nothing that was started is left behind
     environment = describe() | {"commit": code_commit()}
     folder = ROOT / "out" / "chaos" / environment["commit"]
     before = judge_folder(folder)
@@ -98,7 +100,7 @@ def _one_more(folder: Path, before: Verdict, commit: str) -> None:
         seconds=float(os.environ.get("SLICE_S") or 1200),
         kills=max(1, KILLS - before.kills),
         jobs=max(0, JOBS - before.jobs),
-        every_s=float(os.environ.get("EVERY_S") or 1.5),
+        every_s=float(os.environ.get("EVERY_S") or 0.7),
         seed=number,
     )
     print(f"slice {number}: {before.kills} kills and {before.jobs} jobs so far", file=sys.stderr)

@@ -22,6 +22,7 @@ from benchmarks.stack import Stack
 from jobs.clock import CLOCK_VARIABLE
 
 CLOCK_STEP_S = 900.0
+STORM_S, CALM_S = 15.0, 35.0  # kills come in storms: a process that restarts is hit too, and jobs get somewhere
 DOWN_S = (0.0, 1.0)  # a killed part comes back after this
 FAULT_S = (0.3, 2.5)  # how long a store fails
 STEADY_S = 0.05
@@ -34,7 +35,7 @@ class Faults(threading.Thread):
         name: the stack's name in the history.
         stack: to be hurt.
         history: where each fault is written.
-        every_s: mean pause between faults.
+        every_s: mean pause between faults in a storm.
         seed: of the draws.
         postgres: the stack's database server, or None.
         bucket: the stack's object store; None: a folder.
@@ -73,11 +74,13 @@ class Faults(threading.Thread):
 
     def run(self) -> None:
         """Faults at exponential distances; everything is mended in the end."""
-        due = time.monotonic() + self._random.expovariate(1 / self._every_s)
+        begun = time.monotonic()
+        due = begun + self._random.expovariate(1 / self._every_s)
         while not self._ending.wait(STEADY_S):
             self._mend(time.monotonic())
             self._revive_died()
-            if time.monotonic() >= due:
+            storms = (time.monotonic() - begun) % (STORM_S + CALM_S) < STORM_S
+            if storms and time.monotonic() >= due:
                 self._random.choices(self._kinds, self._weights)[0]()
                 due = time.monotonic() + self._random.expovariate(1 / self._every_s)
         self._mend(float("inf"))

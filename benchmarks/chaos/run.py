@@ -141,7 +141,7 @@ def _layout(name: str, folder: Path, options: Slice, number: int, history: Histo
             bucket, variables = stack.enter_context(run_bucket(seed))
             url = postgres.new_database()
         settings = SETTINGS | {"WARM_CHILD": str(name == "sqlite").lower()}  # both ways are ways to run it
-        plan = Plan(folder, settings, url, compute=2, variables=variables, niceness=5)
+        plan = Plan(folder, settings, url, compute=2, variables=variables, niceness=3)
         started = stack.enter_context(Stack(plan))
         inputs = upload_inputs(started)
         yield Running(

@@ -17,7 +17,8 @@ from spikebit.errors import SpikebitError
 
 OUTSTANDING = 6  # jobs that a stack has to do at any time
 LOOK_S = 0.5
-CANCEL_SHARE = 0.03
+CANCEL_SHARE = 0.04
+CANCEL_NOW = 0.05  # at each look at one of those
 WATCH_SHARE = 0.3
 TIMEOUT_S = 10.0
 COMES_BACK = frozenset({429, 500, 502, 503, 504, 507})
@@ -49,6 +50,7 @@ class Users(threading.Thread):
         self._random = random.Random(seed)
         self._seen: dict[str, tuple[str, str | None]] = {}
         self._open: set[str] = set()
+        self._doomed: set[str] = set()
         self._watchers: list[threading.Thread] = []
         self._no_more = threading.Event()
         self._end = threading.Event()
@@ -97,6 +99,8 @@ class Users(threading.Thread):
             self._history.write("ack", self._label, key=key, job=job, request=str(request))
             self.acknowledged += 1
             self._open.add(job)
+            if self._random.random() < CANCEL_SHARE:
+                self._doomed.add(job)
             if self._random.random() < WATCH_SHARE:
                 watcher = threading.Thread(target=self._watch, args=(job,), daemon=True)
                 self._watchers.append(watcher)
@@ -120,7 +124,7 @@ class Users(threading.Thread):
                 self._history.write("seen", self._label, job=job, status=now[0], verdict=now[1])
             if now[0] in TERMINAL:
                 self._open.discard(job)
-            elif self._random.random() < CANCEL_SHARE * LOOK_S / 10:
+            elif job in self._doomed and self._random.random() < CANCEL_NOW:
                 self._ask(http, "POST", f"/v1/jobs/{job}/cancel")
 
     def _watch(self, job: str) -> None:
