@@ -29,7 +29,19 @@ class Postgres:
         self.port = free_port()
         self._as_user = as_user
         data = folder / "data"
-        initdb = [binaries / "initdb", "-D", data, "-U", ANY_USER, "-A", "trust", "-N", "-E", "UTF8", "--locale=C"]
+        initdb: list[str | Path] = [
+            binaries / "initdb",
+            "-D",
+            data,
+            "-U",
+            ANY_USER,
+            "-A",
+            "trust",
+            "-N",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]
         self._run(initdb)
         self._control: list[str | Path] = [binaries / "pg_ctl", "-D", data, "-w", "-t", "60"]
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} {settings}"

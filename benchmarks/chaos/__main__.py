@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import frame
-from benchmarks.chaos.checker import Verdict, judge
+from benchmarks.chaos.checker import RULES, Verdict, judge
 from benchmarks.chaos.history import History, read_history
 from benchmarks.chaos.run import SETTINGS, Slice, run_slice
 from benchmarks.environment import ROOT, describe
@@ -36,7 +36,6 @@ ROWS = (
     Row("jobs made twice for one key", "", "lower", must=0),
     Row("valid requests refused", "", "lower", must=0),
 )
-_RULES = ("lost", "worker_lost", "failed", "twice", "changed", "gap", "orphan", "doubled", "refused")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,7 +82,7 @@ def findings(verdict: Verdict) -> Iterator[Finding]:
     }
     yield Measured(ROWS[0].name, verdict.kills, detail=detail)
     yield Measured(ROWS[1].name, verdict.jobs)
-    for row, rule in zip(ROWS[2:], _RULES, strict=True):
+    for row, rule in zip(ROWS[2:], RULES, strict=True):
         found = [line for line in verdict.found if line.startswith(f"{rule}:")]
         yield Measured(row.name, verdict.violations[rule], detail={"found": found[:20]} if found else None)
 

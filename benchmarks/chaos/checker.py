@@ -82,7 +82,7 @@ def _judge_stack(verdict: Verdict, lines: list[Line]) -> None:
 
 def _check_acknowledged(verdict: Verdict, lines: list[Line], rows: Mapping[str, list[Line]]) -> None:
     """Nothing that was acknowledged is lost; one key makes one job; nothing valid is refused."""
-    jobs = {row["id"]: row for row in rows["jobs"]}
+    jobs: dict[str, Line] = {row["id"]: row for row in rows["jobs"]}
     of_key: dict[str, set[str]] = defaultdict(set)
     for line in lines:
         if line["kind"] == "ack":
@@ -98,8 +98,8 @@ def _check_acknowledged(verdict: Verdict, lines: list[Line], rows: Mapping[str, 
     acknowledged = {line["job"] for line in lines if line["kind"] == "ack"}
     verdict.jobs += len(acknowledged)
     for job in sorted(acknowledged):
-        row = jobs.get(job)
-        if row is None:
+        row = jobs.get(job, {})
+        if not row:
             verdict.accuse("lost", f"{job} has no row")
             continue
         verdict.attempts += row["attempt"]
