@@ -41,7 +41,7 @@ def write_records(history: History, name: str, url: str, clock_step_s: float) ->
         for table, query in _QUERIES.items():
             for row in connection.execute(text(query)).mappings():
                 history.write("row", name, table=table, values=_values(table, dict(row), now))
-        for table in ("models", "datasets"):
+        for table in ("models", "datasets", "exports"):
             for row in connection.execute(text(f"SELECT id, status, blob, canonical FROM {table}")).mappings():
                 digests = [row[column] for column in ("blob", "canonical") if row[column]]
                 history.write("row", name, table="uploads", values={"status": row["status"], "digests": digests})
