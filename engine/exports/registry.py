@@ -10,6 +10,7 @@ from engine.exports.c99 import HEADER, SOURCE, export_c99
 from engine.exports.c99_golden import golden_sample
 from engine.exports.lava import NETWORK, export_lava
 from engine.exports.tensors import MANIFEST, TENSORS, export_tensors
+from engine.exports.verilog import export_verilog
 from engine.program.program import IntArray, IntegerProgram
 
 GOLDEN_VALUES = 1 << 16  # input values of the self-test's sample: its steps are cut to that
@@ -62,4 +63,24 @@ def write_lava(program: IntegerProgram, sample: IntArray, folder: Path) -> Expor
     return Exported({NETWORK: "application/x-hdf5"}, facts)
 
 
-EXPORTS: dict[str, Exporter] = {"c99": write_c99, "lava": write_lava, "safetensors": write_tensors}
+def write_verilog(program: IntegerProgram, sample: IntArray, folder: Path) -> Exported:
+    """Modules, memories, and a test bench that runs ``sample``, cut as for C99."""
+    steps = max(1, min(len(sample), GOLDEN_VALUES // max(1, sample[0].size)))
+    made = export_verilog(program, sample[:steps])
+    for name, text in made.files.items():
+        (folder / name).write_text(text, encoding="ascii")
+    facts = {
+        "read-only memory, bits": str(made.rom_bits),
+        "states, bits": str(made.state_bits),
+        "clocks of one step": str(made.clocks),
+        "steps of the test bench": str(steps),
+    }
+    return Exported(dict.fromkeys(made.files, "text/plain"), facts)
+
+
+EXPORTS: dict[str, Exporter] = {
+    "c99": write_c99,
+    "lava": write_lava,
+    "safetensors": write_tensors,
+    "verilog": write_verilog,
+}
