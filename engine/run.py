@@ -34,9 +34,11 @@ from engine.report.assemble import assemble
 from engine.specs.job import Job
 from engine.specs.report import DynamicsChoice, Environment, Report
 from engine.specs.steps import needs_labels
-from engine.specs.targets import TARGETS, network_violations, told
+from engine.specs.target_check import network_violations
+from engine.specs.targets import TARGETS, told
 from engine.steps.checkpoint import load_checkpoint, restore
 from engine.steps.context import ArtifactFile, Context, Events, Work
+from engine.steps.finetune import input_range
 from engine.steps.registry import HANDLERS
 from engine.version import ENGINE_VERSION
 
@@ -92,6 +94,7 @@ def _run(job: Job, inputs: Inputs, out: Path, events: Events, resume: Path | Non
     _check_target(job, network)
     environment = _prepare_process(job, network)
     data, source = _load_data(job, inputs, network)
+    _check_input(job, data)
     expected = _expected_counts(inputs, data, network)
     traces = None
     if inputs.expected_traces is not None:
@@ -155,6 +158,20 @@ def _check_target(job: Job, network: Network) -> None:
         if found:
             detail = f"the network does not fit target {job.target!r}: {told(found)}"
             raise InvalidSpec("target_violated", detail, "/target")
+
+
+def _check_input(job: Job, data: Dataset) -> None:
+    """The data's values against the target's, as soon as they are known."""
+    allowed = TARGETS[job.target].input_range
+    if allowed is None or not any(step.kind == "integerize" for step in job.steps):
+        return
+    low, high = input_range(data)
+    if low < allowed[0] or high > allowed[1]:
+        detail = (
+            f"the data do not fit target {job.target!r}: input_range: found [{low}, {high}], allowed {list(allowed)} "
+            "(nearest: shorter time steps, so that a step holds one spike at most)"
+        )
+        raise InvalidSpec("target_violated", detail, "/target")
 
 
 def _prepare_process(job: Job, network: Network) -> Environment:

@@ -7,7 +7,8 @@ from typing import Any
 
 from api.problems import invalid
 from engine.specs.job import Job
-from engine.specs.targets import TARGETS, NetworkFacts, network_violations, told
+from engine.specs.target_check import network_violations
+from engine.specs.targets import TARGETS, NetworkFacts, told
 
 
 def check_target(job: Job, model: Mapping[str, Any]) -> None:

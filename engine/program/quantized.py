@@ -88,7 +88,8 @@ def start_training(
             u, steps = _power_of_two_scale(scales, plain)
             fixed[layer.name] = u
         else:
-            steps, log2_u = _split_exponents(scales)
+            shared = plan.neurons.get(layer.name, NeuronPlan()).shared_scale
+            steps, log2_u = _split_exponents(scales, 0 if shared else MAX_EXPONENT)
             parameters[f"log2_scale:{layer.name}"] = torch.as_tensor(log2_u, device=device)
         if by_row:
             rows.add(layer.name)
@@ -320,12 +321,12 @@ def _wanted_scale(connection: Connection, plan: Plan, by_row: bool, scale: Scale
     return scale(weight, bits, scale_axis("channel" if by_row else "layer")).flatten().squeeze().numpy().astype(float)
 
 
-def _split_exponents(scales: list[Array]) -> tuple[list[IntArray], Array]:
-    """Exponents of the connections into one layer, and log2 of the u that then fits them best."""
+def _split_exponents(scales: list[Array], most: int) -> tuple[list[IntArray], Array]:
+    """Exponents of the connections into one layer, 0 to ``most``, and log2 of the u that then fits them best."""
     if not scales:
         return [], np.zeros(())
     wanted = np.log2(np.stack(scales))  # [connection, row] or [connection]
-    exponents = np.clip(np.floor(wanted - wanted.min(axis=0) + 0.5), 0, MAX_EXPONENT)
+    exponents = np.clip(np.floor(wanted - wanted.min(axis=0) + 0.5), 0, most)
     return list(exponents.astype(np.int64)), np.asarray((wanted - exponents).mean(axis=0))
 
 

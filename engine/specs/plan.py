@@ -59,6 +59,9 @@ class NeuronPlan(Spec):
         le=16,
         description="Thresholds, biases, resets and starts are multiples of 2^level_bits state units (Loihi: 6)",
     )
+    shared_scale: bool = Field(
+        default=False, description="All connections into the layer have one scale: their exponents are 0 (Loihi)"
+    )
     leak: LeakForm = MulShiftLeak()
 
 

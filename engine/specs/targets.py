@@ -1,7 +1,7 @@
 """Targets as data: what a chip or runner can hold, with the source of every limit; checked before any work.
 
-Limits are those of ECOSYSTEM 5 (framework code and vendors' documentation read there; nothing was run on hardware).
-``unconfirmed`` names the fields whose value has no source that was read.
+Limits are those of the frameworks' code, named in ``source`` (nothing was run on hardware); ``unconfirmed`` names the
+fields whose value has no source that was read. A target with an ``export`` also binds what that export can say.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from pydantic import Field
 
 from engine.specs.base import Spec
 from engine.specs.plan import LeakForm, MulShiftLeak, NeuronPlan, NoLeak, Plan, ShiftLeak
-from engine.specs.steps import AllocateStep, Step
+from engine.specs.steps import AllocateStep, ExportFormat, ExportStep, Step
+from engine.specs.target_memory import Block, Core
 
 Kind = Literal["if", "lif", "cubalif", "li", "cubali"]
 Reset = Literal["subtract", "to_value", "none"]
 LeakKind = Literal["none", "shift", "mul_shift"]
+ConnectionKind = Literal["linear", "conv1d", "conv2d", "identity"]
 ALL_KINDS: tuple[Kind, ...] = ("if", "lif", "cubalif", "li", "cubali")
+ALL_CONNECTIONS: tuple[ConnectionKind, ...] = ("linear", "conv1d", "conv2d", "identity")
+PROFILE_FIELDS = ("reset_timing", "membrane_floor", "start", "current", "readout")
 
 
 class Target(Spec):
@@ -36,11 +40,25 @@ class Target(Spec):
     max_spikes: int = Field(default=65535, description="Most spikes of a neuron in one step")
     fraction_bits: int | None = Field(default=None, description="Fraction bits that allocate writes; fewer do not fit")
     level_bits: int = Field(default=0, description="Thresholds and biases are multiples of 2^level_bits state units")
+    shared_scale: bool = Field(default=False, description="One scale for all connections into a layer")
     granularity: Literal["layer", "channel"] = Field(default="channel", description="Finest scale of weights")
     layers: int | None = Field(default=None, description="Most neuron layers")
     inputs: int | None = Field(default=None, description="Most input values of a step")
     neurons: int | None = Field(default=None, description="Most neurons, outputs apart")
     outputs: int | None = None
+    connections: tuple[ConnectionKind, ...] = ALL_CONNECTIONS
+    recurrent: bool = Field(default=True, description="Connections that see the step before")
+    pools: bool = True
+    delays: bool = True
+    current_bias: bool = Field(default=True, description="Connections into cubalif and cubali may have biases")
+    one_level: bool = Field(default=False, description="One threshold and one leak for all neurons of a layer")
+    zero_reset: bool = Field(default=False, description="A reset to a value is a reset to 0")
+    profile: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="Dynamics fields that are bound, with what they may be"
+    )
+    input_range: tuple[int, int] | None = Field(default=None, description="Input values of a step that fit")
+    cores: tuple[Core, ...] | None = Field(default=None, description="Memories; each weight layer takes one of them")
+    export: ExportFormat | None = Field(default=None, description="The export that a job for this target writes")
     unconfirmed: tuple[str, ...] = ()
 
 
@@ -62,67 +80,69 @@ class NetworkFacts(Spec):
     inputs: int
     neurons: int
     outputs: int
+    connections: dict[str, ConnectionKind] = Field(default_factory=dict, description="Connection → kind")
+    delayed: tuple[str, ...] = Field(default=(), description="Connections that see the step before")
+    pooled: tuple[str, ...] = Field(default=(), description="Connections with pools")
+    late: tuple[str, ...] = Field(default=(), description="Connections with delays")
+    current_biased: tuple[str, ...] = Field(default=(), description="Layers whose current has a bias")
+    uneven: tuple[str, ...] = Field(default=(), description="Layers whose neurons differ in threshold, leak or gain")
+    off_zero: tuple[str, ...] = Field(default=(), description="Layers that reset to another value than 0")
+    profile: dict[str, str] = Field(default_factory=dict, description="Dynamics fields that targets bind")
+    blocks: dict[str, Block] = Field(default_factory=dict, description="Weight layer → what a core sees of it")
 
 
+_K = 1024
 TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         Target(name="generic", title="Any machine with integers", source="docs/program.md"),
-        Target(name="c99", title="Microcontrollers, by the C99 export", source="docs/exports/c99.md"),
         Target(
-            name="loihi2", title="Intel Loihi 2 by Lava", source="lava-nc 0.10.0, PyLifModelBitAcc; lava-dl 0.6.0",
+            name="c99", title="Microcontrollers, by the C99 export", source="docs/exports/c99.md", export="c99",
+        ),
+        Target(
+            name="loihi2", title="Intel Loihi 2 by Lava",
+            source="lava-nc 0.10.0, PyLifModelBitAcc; lava-dl 0.6.0, netx",
             weight_bits=8, state_bits=24, kinds=("if", "lif", "cubalif"), leaks=("none", "mul_shift"),
             leak=MulShiftLeak(shift_bits=12, rounding="toward_zero"), resets=("to_value",), max_spikes=1,
-            fraction_bits=7, level_bits=6, granularity="layer",
+            fraction_bits=7, level_bits=6, shared_scale=True, input_range=(0, 1), granularity="layer",
+            connections=("linear", "conv2d"), pools=False,
+            delays=False, current_bias=False, one_level=True, zero_reset=True, export="lava",
+            profile={
+                "reset_timing": ("same_step",), "membrane_floor": ("none",), "start": ("zero",), "current": ("new",),
+                "readout": ("spike_count",),
+            },
         ),
         Target(
             name="speck", title="SynSense Speck (DYNAP-CNN) by Sinabs", source="sinabs 3.1.3, backend.dynapcnn",
             weight_bits=8, state_bits=16, kinds=("if",), leaks=("none",), leak=NoLeak(), resets=("subtract",),
-            granularity="layer", layers=9,
+            granularity="layer", layers=9, connections=("linear", "conv2d"), recurrent=False, delays=False,
+            profile={"reset_timing": ("same_step",), "start": ("zero",)},
+            cores=tuple(
+                Core(kernel=kernel * _K, neurons=neurons * _K, biases=_K)
+                for kernel, neurons in zip(
+                    (16, 16, 16, 32, 32, 64, 64, 16, 16), (64, 64, 64, 32, 32, 16, 16, 16, 16), strict=True
+                )
+            ),
         ),
         Target(
-            name="xylo", title="SynSense Xylo by Rockpool", source="rockpool 3.1.0, documentation and devices.xylo",
+            name="xylo", title="SynSense Xylo by Rockpool", source="rockpool 3.1.0, devices.xylo.syns61201",
             weight_bits=8, state_bits=16, kinds=("lif", "cubalif"), leaks=("shift",), leak=ShiftLeak(k=4),
-            resets=("subtract",), max_spikes=31, granularity="layer", inputs=16, neurons=1000, outputs=16,
-            unconfirmed=("state_bits",),
+            resets=("subtract",), max_spikes=31, granularity="layer", inputs=16, neurons=1000, outputs=8,
+            connections=("linear",), pools=False, delays=False,
+            profile={"reset_timing": ("same_step",), "membrane_floor": ("none",), "start": ("zero",)},
+            unconfirmed=("state_bits", "inputs"),
         ),
         Target(
             name="spinnaker2", title="SpiNNaker2 by py-spinnaker2", source="py-spinnaker2, its NIR loader",
             weight_bits=8, kinds=("if", "lif", "cubalif"), resets=("subtract", "to_value"), max_spikes=1,
             granularity="layer",
         ),
-        Target(name="fpga", title="FPGA flows: weights and states of any width", source="Spiker: one width a network"),
+        Target(
+            name="fpga", title="FPGA flows, by the Verilog export: any width", source="docs/exports/verilog.md",
+            max_spikes=1, connections=("linear",), pools=False, delays=False, export="verilog",
+        ),
     )
 }  # fmt: skip
-
-
-def network_violations(target: Target, facts: NetworkFacts) -> tuple[Violation, ...]:
-    """Limits that no plan can mend.
-
-    Example:
-        >>> facts = NetworkFacts(kinds={"a": "lif"}, reset="subtract", max_spikes=1, inputs=3, neurons=0, outputs=4)
-        >>> [one.limit for one in network_violations(TARGETS["speck"], facts)]
-        ['kinds']
-    """
-    found: list[Violation] = []
-    wrong = [f"{name} ({kind})" for name, kind in facts.kinds.items() if kind not in target.kinds]
-    if wrong:
-        found.append(
-            _violation("kinds", ", ".join(wrong), ", ".join(target.kinds), f"use {target.kinds[0]} neurons there")
-        )
-    if facts.reset not in target.resets:
-        allowed = ", ".join(target.resets)
-        found.append(_violation("resets", facts.reset, allowed, f"set the profile's reset to {target.resets[0]}"))
-    for limit, value, most in (
-        ("max_spikes", facts.max_spikes, target.max_spikes),
-        ("layers", len(facts.kinds), target.layers),
-        ("inputs", facts.inputs, target.inputs),
-        ("neurons", facts.neurons, target.neurons),
-        ("outputs", facts.outputs, target.outputs),
-    ):
-        if most is not None and value > most:
-            found.append(_violation(limit, str(value), f"at most {most}", f"reduce {limit} by {value - most}"))
-    return tuple(found)
 
 
 def plan_violations(target: Target, plan: Plan) -> tuple[Violation, ...]:
@@ -131,7 +151,7 @@ def plan_violations(target: Target, plan: Plan) -> tuple[Violation, ...]:
     for name, weights in plan.weights.items():
         if weights.bits > target.weight_bits:
             found.append(
-                _violation(
+                violation(
                     f"weights.{name}.bits",
                     str(weights.bits),
                     f"at most {target.weight_bits}",
@@ -139,29 +159,36 @@ def plan_violations(target: Target, plan: Plan) -> tuple[Violation, ...]:
                 )
             )
         if weights.granularity == "channel" and target.granularity == "layer":
-            found.append(_violation(f"weights.{name}.granularity", "channel", "layer", "one scale for the layer"))
+            found.append(violation(f"weights.{name}.granularity", "channel", "layer", "one scale for the layer"))
     for name, neuron in plan.neurons.items():
         if neuron.state_bits > target.state_bits:
             most = target.state_bits
             found.append(
-                _violation(f"neurons.{name}.state_bits", str(neuron.state_bits), f"at most {most}", f"{most} bits")
+                violation(f"neurons.{name}.state_bits", str(neuron.state_bits), f"at most {most}", f"{most} bits")
             )
         for field, least in (("fraction_bits", target.fraction_bits), ("level_bits", target.level_bits)):
             if least is not None and getattr(neuron, field) < least:
                 told_value = str(getattr(neuron, field))
-                found.append(_violation(f"neurons.{name}.{field}", told_value, f"at least {least}", f"{least} bits"))
+                found.append(violation(f"neurons.{name}.{field}", told_value, f"at least {least}", f"{least} bits"))
+        if target.shared_scale and not neuron.shared_scale:
+            found.append(violation(f"neurons.{name}.shared_scale", "false", "true", "shared_scale true"))
         if neuron.leak.kind not in target.leaks:
             allowed = ", ".join(target.leaks)
-            found.append(_violation(f"neurons.{name}.leak", neuron.leak.kind, allowed, f"leak {target.leak.kind}"))
+            found.append(violation(f"neurons.{name}.leak", neuron.leak.kind, allowed, f"leak {target.leak.kind}"))
     return tuple(found)
 
 
 def fit_steps(target: Target, steps: Sequence[Step]) -> tuple[Step, ...]:
     """The steps with allocate's choices cut to what the target holds; a user's own plan is left as it is.
 
-    Leaves an allocate without widths to the caller: it has none only where all asked ones are too wide.
+    Where the target has an export of its own, the job writes it. Leaves an allocate without widths to the caller: it
+    has none only where all asked ones are too wide.
     """
-    return tuple(_fit(target, step) if isinstance(step, AllocateStep) and step.plan is None else step for step in steps)
+    fitted = [_fit(target, step) if isinstance(step, AllocateStep) and step.plan is None else step for step in steps]
+    written = {name for step in steps if isinstance(step, ExportStep) for name in step.formats}
+    if target.export not in (None, *written) and any(step.kind == "integerize" for step in steps):
+        fitted.append(ExportStep(formats=(target.export,)))
+    return tuple(fitted)
 
 
 def _fit(target: Target, step: AllocateStep) -> AllocateStep:
@@ -173,6 +200,7 @@ def _fit(target: Target, step: AllocateStep) -> AllocateStep:
             "fraction_bits": target.fraction_bits,
             "level_bits": target.level_bits,
             "state_bits": target.state_bits,
+            "shared_scale": target.shared_scale,
         }
     neuron = step.neuron.model_copy(update=held)
     return step.model_copy(
@@ -189,5 +217,6 @@ def told(violations: Sequence[Violation]) -> str:
     return "; ".join(f"{v.limit}: found {v.found}, allowed {v.allowed} (nearest: {v.nearest})" for v in violations)
 
 
-def _violation(limit: str, found: str, allowed: str, nearest: str) -> Violation:
+def violation(limit: str, found: str, allowed: str, nearest: str) -> Violation:
+    """By position, as checks write it."""
     return Violation(limit=limit, found=found, allowed=allowed, nearest=nearest)

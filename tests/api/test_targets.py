@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from api.problems import Problem
 from api.rules.target import check_target
+from engine.network.model import Network
 from engine.network.summary import target_facts
 from engine.specs.job import ContradictoryJob, JobRequest, resolve_job
-from engine.specs.steps import AllocateStep
-from engine.specs.targets import TARGETS, network_violations
+from engine.specs.steps import AllocateStep, ExportStep
+from engine.specs.target_check import network_violations
+from engine.specs.target_memory import Block, needs
+from engine.specs.targets import TARGETS
 from tests.conftest import ROOT
-from tests.program.networks import recurrent
+from tests.program.networks import convolutional, memoryless, recurrent
 
 
 def job(target: str, **more: Any) -> Any:
@@ -55,7 +60,7 @@ def test_widths_that_are_all_too_wide_and_unknown_targets_are_refused() -> None:
 def test_a_network_that_cannot_fit_is_refused_before_any_work() -> None:
     facts = target_facts(recurrent("nir-paper", "cubalif", reset="to_value"))
     found = {one.limit: one for one in network_violations(TARGETS["speck"], facts)}
-    assert set(found) == {"kinds", "resets"}
+    assert set(found) == {"kinds", "resets", "recurrent"}
     assert found["resets"].nearest == "set the profile's reset to subtract"
     with pytest.raises(Problem, match=r"target 'speck': kinds: found hid \(cubalif\)") as refused:
         check_target(job("speck"), {"target_facts": facts.model_dump(mode="json")})
@@ -67,3 +72,68 @@ def test_a_network_that_cannot_fit_is_refused_before_any_work() -> None:
 def test_sizes_are_limits_too() -> None:
     facts = target_facts(recurrent()).model_copy(update={"inputs": 20, "max_spikes": 40})
     assert {one.limit for one in network_violations(TARGETS["xylo"], facts)} == {"inputs", "max_spikes"}
+
+
+def found(target: str, network: Network) -> dict[str, str]:
+    """Limit → nearest change."""
+    return {one.limit: one.nearest for one in network_violations(TARGETS[target], target_facts(network))}
+
+
+def test_what_an_export_cannot_say_is_refused_before_any_work() -> None:
+    loihi = found("loihi2", recurrent("snntorch-leaky", "cubalif"))
+    assert set(loihi) == {"resets", "reset_timing", "current_bias"}
+    assert loihi["reset_timing"] == "set the profile's reset_timing to same_step"
+    assert set(found("loihi2", convolutional("lava"))) == {"pools"}
+    assert set(found("fpga", convolutional("lava"))) == {"connections", "pools"}
+    assert found("fpga", recurrent("snntorch-leaky", "lif")) == {}
+    network = recurrent("lava", "lif")
+    assert found("loihi2", network) == {}
+    uneven = replace(network.layers[0], threshold=np.linspace(0.5, 1.0, 9), v_reset=np.full(9, 0.1))
+    layers = (uneven, network.layers[1])
+    assert set(found("loihi2", replace(network, layers=layers))) == {"one_level", "zero_reset"}
+
+
+def test_a_network_with_a_memoryless_threshold_has_facts() -> None:
+    assert target_facts(memoryless(recurrent("snntorch-leaky", "lif", gain=1.0))).kinds["hid"] == "lif"
+
+
+def test_needs_are_those_of_sinabs() -> None:
+    """Two layers of the NIR paper's N-MNIST network: kernels and maps rounded up to powers of two."""
+    first = needs(Block(kernel=(16, 2, 5, 5), maps=(16, 16)))
+    assert (first.kernel, first.neurons, first.biases) == (2 * 32 * 16, 16 * 256, 0)
+    dense = needs(Block(kernel=(256, 8, 4, 4), maps=(1, 1), biased=True))
+    assert (dense.kernel, dense.neurons, dense.biases) == (8 * 16 * 256, 256, 256)
+
+
+def test_a_layer_that_fits_no_core_is_refused_with_the_most_that_would() -> None:
+    network = convolutional("sinabs")
+    assert set(found("speck", network)) == {"kinds"}  # its hidden neurons leak, its memories fit
+    facts = target_facts(network)
+    assert facts.blocks["conv"] == Block(kernel=(4, 2, 3, 3), maps=(8, 8), biased=True)
+    assert facts.blocks["fc"].kernel == (4, 4, 2, 2), "a linear layer is as large as the image that it reads"
+    wide = facts.model_copy(update={"blocks": {"big": Block(kernel=(512, 16, 3, 3), maps=(4, 4))}})
+    (violation,) = [one for one in network_violations(TARGETS["speck"], wide) if one.limit.startswith("memory")]
+    assert violation.limit == "memory.big"
+    assert violation.found == "kernel 131072, neurons 8192, biases 0"
+    assert violation.nearest == "at most 256 outputs"
+    fits = Block(kernel=(256, 16, 3, 3), maps=(4, 4))
+    three = facts.model_copy(update={"blocks": {"a": fits, "b": fits, "c": fits}})  # two cores hold 64 Ki of kernel
+    (violation,) = [one for one in network_violations(TARGETS["speck"], three) if one.limit == "memory"]
+    assert violation.found == "c"
+
+
+def test_a_target_with_an_export_gets_it() -> None:
+    for name, target in TARGETS.items():
+        exports = [step for step in job(name).steps if isinstance(step, ExportStep)]
+        assert [step.formats for step in exports] == ([] if target.export is None else [(target.export,)])
+    again = resolve_job(JobRequest(model="m", dataset="d", recipe="microcontroller", target="c99"))
+    assert [step.kind for step in again.steps].count("export") == 1
+
+
+def test_every_limit_of_the_data_is_on_the_page() -> None:
+    page = (ROOT / "docs" / "targets.md").read_text()
+    for target in TARGETS.values():
+        assert target.source in page
+        assert target.title in page
+        for field in target.unconfirmed:
+            assert field in page

@@ -61,6 +61,7 @@ def program_of(network: Network, bits: int = 4, **neuron: Any) -> IntegerProgram
     """As ``target: loihi2`` plans it."""
     target = TARGETS["loihi2"]
     state = {"state_bits": target.state_bits, "fraction_bits": target.fraction_bits, "level_bits": target.level_bits}
+    state |= {"shared_scale": target.shared_scale}
     plan = plan_of(network, bits, "layer", **{**state, "leak": target.leak, **neuron})
     return to_program(*start_training(network, plan, (0, 1)))
 
@@ -135,6 +136,18 @@ def test_every_reason_is_told_at_once() -> None:
         export_lava(program)
     for words in ("input range", "reset: expected to 0, found subtract", "without pools", "leak", "threshold"):
         assert words in refused.value.detail
+
+
+def test_two_connections_of_eight_bits_share_a_scale() -> None:
+    """Without it a loop of large weights would need an exponent, and leave Loihi's range."""
+    network = unbiased(recurrent("lava", "cubalif"))
+    loop = network.connections[1]
+    assert loop.weight is not None
+    scaled = replace(loop, weight=8 * loop.weight)
+    network = replace(network, connections=(network.connections[0], scaled, network.connections[2]))
+    export_lava(program_of(network, bits=8))
+    with pytest.raises(NotRepresentable, match="weights: expected even integers"):
+        export_lava(program_of(network, bits=8, shared_scale=False))
 
 
 @pytest.mark.frameworks
