@@ -15,7 +15,7 @@ import spikebit
 framework, folder = sys.argv[1], Path(sys.argv[2])
 torch.manual_seed(1)
 rng = np.random.default_rng(1)
-Nets = Iterator[tuple[str, Any, tuple[int, ...]]]
+Nets = Iterator[tuple[str, Any, tuple[int, ...]] | tuple[str, Any, tuple[int, ...], str]]  # the last: its readout
 
 
 def chain(*cells: torch.nn.Module, gain: float = 1.0) -> torch.nn.Module:
@@ -35,6 +35,48 @@ def conv(*cells: torch.nn.Module, pool: torch.nn.Module) -> torch.nn.Module:
     return torch.nn.Sequential(
         first, cells[0], torch.nn.Dropout(0.5), torch.nn.Sequential(pool, torch.nn.Flatten()), last, cells[1]
     )
+
+
+class Skip(torch.nn.Module):
+    """16 inputs; what the first layer fires reaches the last one twice, once past the second, once as a plain sum."""
+
+    def __init__(self, *cells: torch.nn.Module) -> None:
+        super().__init__()
+        self.fc1, self.fc2, self.fc3 = torch.nn.Linear(16, 12), torch.nn.Linear(12, 12), torch.nn.Linear(12, 4)
+        self.over = torch.nn.Linear(12, 4, bias=False)
+        self.one, self.two, self.out = cells
+        for layer in (self.fc1, self.fc2, self.fc3, self.over):
+            layer.weight.data *= 3
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one = self.one(self.fc1(x))
+        two = self.two(self.fc2(one) + one)
+        return self.out(self.fc3(two) + self.over(one))
+
+
+class Wrong(Skip):
+    """A sum before a weight."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one = self.one(self.fc1(x))
+        return self.out(self.fc3(self.two(self.fc2(one)) + one))
+
+
+class Shared(Skip):
+    """A layer twice in a step."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.fc3(self.one(self.one(self.fc1(x)))))
+
+
+class Loop(Skip):
+    """A loop over time, which only the caller may have."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = x.sum()
+        while total > 0:
+            total = total - 1
+        return total
 
 
 def snntorch() -> Nets:
@@ -57,8 +99,22 @@ def snntorch() -> Nets:
     pair = [cell(snn.RSynaptic, alpha=0.7, linear_features=n, reset_mechanism="zero") for n in (24, 4)]
     yield "rsynaptic-zero", chain(*pair, gain=0.5), (16,)
     yield "conv", conv(cell(snn.Leaky), cell(snn.Leaky), pool=torch.nn.AvgPool2d(2)), (2, 6, 6)
-    refused("reset 'subtract' and reset_delay=False", chain(
-        *(cell(snn.RLeaky, linear_features=n, reset_delay=False) for n in (24, 4))))  # fmt: skip
+    for reset in ("subtract", "zero"):
+        pair = [cell(snn.Synaptic, alpha=0.7, reset_mechanism=reset, reset_delay=False) for _ in range(2)]
+        yield f"synaptic-undelayed-{reset}", chain(*pair, gain=0.5), (16,)
+        pair = [cell(snn.RLeaky, linear_features=n, reset_mechanism=reset, reset_delay=False) for n in (24, 4)]
+        yield f"rleaky-undelayed-{reset}", chain(*pair, gain=0.5), (16,)
+        ones = [cell(snn.RLeaky, all_to_all=False, V=0.3, reset_mechanism=reset) for _ in range(2)]
+        yield f"one-to-one-{reset}", chain(*ones), (16,)
+    back = cell(snn.RLeaky, conv2d_channels=4, kernel_size=3)
+    yield "conv-recurrent", conv(back, cell(snn.Leaky), pool=torch.nn.AvgPool2d(2)), (2, 6, 6)
+    yield "skip", Skip(*(cell(snn.Leaky) for _ in range(3))), (16,)
+    refused("reset_delay=False: snnTorch ignores it", chain(
+        *(cell(snn.RSynaptic, alpha=0.7, linear_features=n, reset_delay=False) for n in (24, 4))))  # fmt: skip
+    leaky = [cell(snn.Leaky) for _ in range(3)]
+    refused("in NIR only neurons sum", Wrong(*leaky))
+    refused("is called twice in a step", Shared(*leaky))
+    refused("cannot be traced", Loop(*leaky))
     refused("need different dynamics", chain(cell(snn.Leaky), cell(snn.Leaky, reset_mechanism="zero")))
     batch = torch.nn.Sequential(torch.nn.Linear(16, 4), torch.nn.BatchNorm1d(4), cell(snn.Leaky))
     refused("fold it into the layer before", batch)
@@ -70,6 +126,7 @@ def norse() -> Nets:
     from norse.torch.functional.lif_box import LIFBoxParameters
     from norse.torch.functional.reset import reset_subtract
     from norse.torch.module.iaf import IAFCell, IAFParameters
+    from norse.torch.module.leaky_integrator_box import LIBoxCell
     from norse.torch.module.lif_box import LIFBoxCell
 
     parameters = n.LIFParameters(tau_syn_inv=torch.tensor(250.0), v_th=torch.tensor(0.3))
@@ -79,11 +136,18 @@ def norse() -> Nets:
     iaf = IAFParameters(v_th=torch.tensor(1.1))
     yield "iaf", n.SequentialState(*chain(IAFCell(iaf), IAFCell(iaf))), (16,)
     yield "conv", n.SequentialState(*conv(IAFCell(iaf), IAFCell(iaf), pool=torch.nn.AvgPool2d(2))), (2, 6, 6)
-    refused("LIFRecurrentCell is not captured", n.SequentialState(torch.nn.Linear(16, 4), n.LIFRecurrentCell(4, 4)))
+    back = [n.LIFRecurrentCell(size, out, parameters) for size, out in ((16, 24), (24, 4))]
+    yield "recurrent", n.SequentialState(*back), (16,)
+    readouts = {"li": n.LICell(), "libox": LIBoxCell()}
+    for name, last in readouts.items():
+        yield name, n.SequentialState(*chain(n.LIFCell(parameters), last)), (16,), "membrane_sum"
+    refused("expected readout membrane_sum", n.SequentialState(*chain(n.LIFCell(parameters), n.LICell())))
+    refused("never spikes: expected it as the last", n.SequentialState(*chain(n.LICell(), n.LIFCell(parameters))))
+    refused("LIFAdExCell has no NIR node", n.SequentialState(torch.nn.Linear(16, 4), n.LIFAdExCell()))
 
 
 def spikingjelly() -> Nets:
-    from spikingjelly.activation_based import neuron
+    from spikingjelly.activation_based import layer, neuron
 
     for reset in (0.0, -0.1, None):
         for decay in (True, False):
@@ -92,7 +156,17 @@ def spikingjelly() -> Nets:
         yield f"if-{reset}", chain(*(neuron.IFNode(v_threshold=1.1, v_reset=reset) for _ in range(2))), (16,)
     pair = [neuron.ParametricLIFNode(init_tau=2.5, v_threshold=0.2) for _ in range(2)]
     yield "conv", conv(*pair, pool=torch.nn.AvgPool2d(2)), (2, 6, 6)
+    for reset in (0.0, -0.1, None):
+        pair = [neuron.CUBALIFNode(c_decay=0.4, v_decay=0.7, v_threshold=1.3, v_reset=reset) for _ in range(2)]
+        yield f"cubalif-{reset}", chain(*pair), (16,)
+    inner = neuron.LIFNode(tau=3.0, v_threshold=0.3)
+    back = layer.LinearRecurrentContainer(inner, 24, 24)
+    yield "recurrent", chain(back, neuron.LIFNode(tau=2.0, v_threshold=0.2)), (16,)
+    yield "skip", Skip(*(neuron.LIFNode(tau=3.0, v_threshold=0.3) for _ in range(3))), (16,)
     refused("differ in reset", chain(neuron.IFNode(), neuron.IFNode(v_reset=None)))
+    refused("QIFNode has no NIR node", chain(neuron.QIFNode(), neuron.IFNode()))
+    added = layer.ElementWiseRecurrentContainer(neuron.IFNode(), torch.add)
+    refused("only LinearRecurrentContainer", chain(added, neuron.IFNode()))
 
 
 def sinabs() -> Nets:
@@ -106,20 +180,57 @@ def sinabs() -> Nets:
         pair = [sl.LIF(tau_mem=torch.tensor(8.0), spike_threshold=theta, norm_input=norm) for _ in "ab"]
         yield f"lif-{norm}", chain(*pair, gain=4.0 if norm else 1.0), (16,)
     yield "conv", conv(sl.IAF(spike_threshold=theta), sl.IAF(spike_threshold=theta), pool=sl.SumPool2d(2)), (2, 6, 6)
-    refused("with tau_syn", chain(*(sl.LIF(tau_mem=8.0, tau_syn=5.0) for _ in "ab")))
+    for norm in (True, False):
+        options = {"tau_mem": torch.tensor(8.0), "tau_syn": torch.tensor(5.0), "spike_threshold": theta}
+        pair = [sl.LIF(norm_input=norm, **options) for _ in "ab"]
+        yield f"synapse-{norm}", chain(*pair, gain=1.5 if norm else 0.3), (16,)
+        back = sl.LIFRecurrent(rec_connect=recurrent(), norm_input=norm, **options)
+        yield f"recurrent-{norm}", chain(back, sl.LIF(norm_input=norm, **options), gain=1.5 if norm else 0.3), (16,)
+        leak = sl.ExpLeak(tau_mem=torch.tensor(8.0), norm_input=norm)
+        yield f"leak-{norm}", chain(sl.IAF(spike_threshold=theta), leak), (16,), "membrane_max"
+    back = sl.IAFRecurrent(rec_connect=recurrent(), spike_threshold=theta, min_v_mem=-1.0)
+    yield "iaf-recurrent", chain(back, sl.IAF(spike_threshold=theta, min_v_mem=-1.0)), (16,)
+    yield "skip", Skip(*(sl.IAF(spike_threshold=theta) for _ in "abc")), (16,)
+    biased = sl.IAFRecurrent(rec_connect=torch.nn.Linear(24, 24))
+    refused("acts from the second step", chain(biased, sl.IAF()))
+    refused("ALIF", chain(sl.ALIF(tau_mem=8.0, tau_adapt=8.0), sl.IAF()))
     refused("differ in membrane_floor", chain(sl.IAF(min_v_mem=-1.0), sl.IAF(min_v_mem=-2.0)))
+
+
+def recurrent() -> torch.nn.Linear:
+    """A weight back without bias."""
+    layer = torch.nn.Linear(24, 24, bias=False)
+    layer.weight.data *= 0.5
+    return layer
 
 
 def rockpool() -> Nets:
     from rockpool.nn.combinators import Sequential
-    from rockpool.nn.modules.torch import LIFTorch, LinearTorch
+    from rockpool.nn.modules.torch import ExpSynTorch, LIFNeuronTorch, LIFTorch, LinearTorch
 
     def cell(n: int, **more: Any) -> Any:
         return LIFTorch(n, tau_mem=0.012, tau_syn=0.004, threshold=0.4, dt=1e-3, **more)
 
     yield "no-bias", Sequential(LinearTorch((16, 24), has_bias=False), cell(24), LinearTorch((24, 4)), cell(4)), (16,)
-    refused("recurrent weights", Sequential(LinearTorch((16, 4)), cell(4, has_rec=True)))
-    refused("leak_mode 'bitshifts'", Sequential(LinearTorch((16, 4)), LIFTorch(4, leak_mode="bitshifts", dt=1e-3)))
+
+    def shifts(n: int) -> Any:
+        dash = {"dash_mem": torch.full((n,), 3.0), "dash_syn": torch.full((n, 1), 2.0)}
+        return LIFTorch(n, leak_mode="bitshifts", threshold=0.8, dt=1e-3, **dash)
+
+    def decays(n: int) -> Any:
+        rate = {"alpha": torch.full((n,), 0.8), "beta": torch.full((n, 1), 0.6)}
+        return LIFTorch(n, leak_mode="decays", threshold=0.8, bias=torch.full((n,), 0.02), dt=1e-3, **rate)
+
+    def plain(n: int) -> Any:
+        return LIFNeuronTorch(n, tau_mem=0.012, threshold=0.4, bias=0.01, dt=1e-3)
+
+    for name, make in (("bitshifts", shifts), ("decays", decays), ("neuron", plain)):
+        yield name, Sequential(LinearTorch((16, 24)), make(24), LinearTorch((24, 4)), make(4)), (16,)
+    back = cell(24, has_rec=True, w_rec=0.02 * torch.randn(24, 24))
+    yield "recurrent", Sequential(LinearTorch((16, 24)), back, LinearTorch((24, 4)), cell(4)), (16,)
+    refused("2 synapses", Sequential(LinearTorch((16, 8)), LIFTorch((8, 4), dt=1e-3)))
+    refused("with noise", Sequential(LinearTorch((16, 4)), cell(4, noise_std=0.1)))
+    refused("ExpSynTorch is not captured", Sequential(LinearTorch((16, 4)), ExpSynTorch(4, dt=1e-3)))
 
 
 def frames(shape: tuple[int, ...]) -> np.ndarray:
@@ -141,7 +252,8 @@ def refused(message: str, net: Any) -> None:
 
 
 makers: dict[str, Callable[[], Nets]] = {one.__name__: one for one in (snntorch, norse, spikingjelly, sinabs, rockpool)}
-for name, net, shape in makers[framework]():
+for name, net, shape, *readout in makers[framework]():
     labels = rng.integers(0, 4, 64)
-    spikebit.capture(net, frames(shape), framework=framework, labels=labels, out=folder / name)
+    options = {"readout": readout[0]} if readout else {}
+    spikebit.capture(net, frames(shape), framework=framework, labels=labels, out=folder / name, **options)
     print(name)

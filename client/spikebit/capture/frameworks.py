@@ -16,16 +16,29 @@ FRAMEWORKS = ("norse", "rockpool", "sinabs", "snntorch", "spikingjelly")
 
 @dataclass(frozen=True)
 class Neurons:
-    """One layer of neurons: its node, the profile that it needs, and a weight back to itself."""
+    """One layer of neurons.
+
+    Attributes:
+        node: the layer.
+        preset: the profile that it needs, and ``fields`` that differ from it.
+        recurrent: a weight from its spikes of the step before to itself.
+        weights: a weight that the layer itself holds for its input.
+        spikes: whether it puts out spikes; else membranes, and it can only be read out.
+    """
 
     node: nir.NIRNode
     preset: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     recurrent: nir.NIRNode | None = None
+    weights: nir.NIRNode | None = None
+    spikes: bool = True
 
 
 class Adapter(Protocol):
     """One framework: which layers are neurons, what they mean, how they run."""
+
+    def copied(self, net: torch.nn.Module) -> torch.nn.Module:
+        """A copy of a network, to be changed at will."""
 
     def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
         """The layer's node and profile; None where it is no layer of neurons.
@@ -35,7 +48,7 @@ class Adapter(Protocol):
         """
 
     def run(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-        """Spikes of a layer of neurons from its resting state, ``[time, sample, neuron...]`` in and out."""
+        """What a layer of neurons puts out from its resting state on, ``[time, sample, neuron...]`` in and out."""
 
     def stateless(self, module: torch.nn.Module) -> torch.nn.Module:
         """The torch layer that a layer of the framework without a state is."""

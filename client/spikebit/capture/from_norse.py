@@ -1,19 +1,23 @@
-"""Norse: LIFBoxCell, LIFCell, IAFCell.
+"""Norse: LIFBoxCell, LIFCell, IAFCell, LIFRecurrentCell; LIBoxCell and LICell to be read out.
 
 Written from the modules, not by ``to_nir``, whose faults this works round: time constants times Norse's own step
-(norse#411; here they are seconds and the profile's step is the cell's), scalar parameters, a missing reset value.
+(norse#411; here they are seconds and the profile's step is the cell's), scalar parameters, a missing reset value, no
+recurrent cells.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import nir
 import norse.torch as norse
 import numpy as np
 import torch
+from norse.torch.functional.lif import LIFState
 from norse.torch.functional.reset import reset_subtract, reset_value
 from norse.torch.module.iaf import IAFCell
+from norse.torch.module.leaky_integrator_box import LIBoxCell
 from norse.torch.module.lif_box import LIFBoxCell
 
 from spikebit.capture.errors import CannotCapture
@@ -21,45 +25,65 @@ from spikebit.capture.frameworks import Neurons, Shape
 from spikebit.capture.layers import array
 
 _RESETS = {reset_value: "to_value", reset_subtract: "subtract"}
+_CELLS = (LIFBoxCell, norse.LIFCell, IAFCell, norse.LIFRecurrentCell, LIBoxCell, norse.LICell)
 
 
 class _Norse:
+    def copied(self, net: torch.nn.Module) -> torch.nn.Module:
+        return copy.deepcopy(net)
+
     def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
-        if isinstance(module, norse.LIFRecurrentCell | norse.LICell):
-            raise CannotCapture(f"layer {name}: {type(module).__name__} is not captured")
-        if not isinstance(module, LIFBoxCell | norse.LIFCell | IAFCell):
-            return None
         cell: Any = module
-        reset = _RESETS.get(getattr(cell.p, "reset_method", reset_value))
-        if reset is None:
-            raise CannotCapture(f"layer {name}: a reset method that is neither reset_value nor reset_subtract")
-
-        def full(value: Any) -> Any:
-            return np.broadcast_to(array(value), shape).copy()
-
-        common = {"v_threshold": full(cell.p.v_th), "v_reset": full(cell.p.v_reset)}
-        node: nir.NIRNode
-        if isinstance(module, IAFCell):
-            node = nir.IF(r=np.full(shape, 1.0 / cell.dt), **common)
-        else:
-            ones = np.ones(shape)
-            common |= {"v_leak": full(cell.p.v_leak), "r": ones}
-            tau = 1.0 / full(cell.p.tau_mem_inv)
-            if isinstance(module, LIFBoxCell):
-                node = nir.LIF(tau=tau, **common)
-            else:
-                node = nir.CubaLIF(tau_syn=1.0 / full(cell.p.tau_syn_inv), tau_mem=tau, w_in=ones, **common)
-        return Neurons(node, "norse", {"dt_s": float(cell.dt), "reset": reset})
+        if type(module) not in _CELLS:
+            if hasattr(module, "p") and hasattr(module, "dt"):
+                known = ", ".join(kind.__name__ for kind in _CELLS)
+                raise CannotCapture(f"layer {name}: {type(module).__name__} has no NIR node; captured are {known}")
+            return None
+        weights = recurrent = None
+        if isinstance(module, norse.LIFRecurrentCell):
+            shape = (int(cell.hidden_size),)
+            weights = nir.Linear(array(cell.input_weights))
+            recurrent = nir.Linear(array(cell.recurrent_weights))
+        fields: dict[str, Any] = {"dt_s": float(cell.dt)}
+        spikes = not isinstance(module, LIBoxCell | norse.LICell)
+        if spikes:
+            reset = _RESETS.get(getattr(cell.p, "reset_method", reset_value))
+            if reset is None:
+                raise CannotCapture(f"layer {name}: a reset method that is neither reset_value nor reset_subtract")
+            fields["reset"] = reset
+        return Neurons(_node(cell, shape), "norse", fields, recurrent, weights, spikes)
 
     def run(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-        state, spikes = None, []
+        cell: Any = module
+        state, out = None, []
+        if isinstance(module, norse.LIFRecurrentCell):  # its own start takes one v_leak for all neurons
+            zeros = torch.zeros(x.shape[1], int(cell.hidden_size), dtype=x.dtype)
+            state = LIFState(zeros, zeros + cell.p.v_leak, zeros)
         for frame in x:
-            fired, state = module(frame, state)
-            spikes.append(fired)
-        return torch.stack(spikes)
+            value, state = module(frame, state)
+            out.append(value)
+        return torch.stack(out)
 
     def stateless(self, module: torch.nn.Module) -> torch.nn.Module:
         return module
 
 
 ADAPTER = _Norse()
+
+
+def _node(cell: Any, shape: Shape) -> nir.NIRNode:
+    def full(value: Any) -> Any:
+        return np.broadcast_to(array(value), shape).copy()
+
+    ones = np.ones(shape)
+    if isinstance(cell, IAFCell):
+        return nir.IF(r=ones / cell.dt, v_threshold=full(cell.p.v_th), v_reset=full(cell.p.v_reset))
+    tau, leak = 1.0 / full(cell.p.tau_mem_inv), {"v_leak": full(cell.p.v_leak), "r": ones}
+    if isinstance(cell, LIBoxCell):
+        return nir.LI(tau=tau, **leak)
+    if isinstance(cell, norse.LICell):
+        return nir.CubaLI(tau_syn=1.0 / full(cell.p.tau_syn_inv), tau_mem=tau, w_in=ones.copy(), **leak)
+    fires = {"v_threshold": full(cell.p.v_th), "v_reset": full(cell.p.v_reset)}
+    if isinstance(cell, LIFBoxCell):
+        return nir.LIF(tau=tau, **leak, **fires)
+    return nir.CubaLIF(tau_syn=1.0 / full(cell.p.tau_syn_inv), tau_mem=tau, w_in=ones.copy(), **leak, **fires)

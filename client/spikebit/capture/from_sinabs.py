@@ -1,11 +1,12 @@
-"""Sinabs: IAF and LIF without a synapse, squeezed or not.
+"""Sinabs: IAF and LIF with or without a synapse, recurrent or not, squeezed or not; ExpLeak to be read out.
 
-Written from the modules, not by ``to_nir``, which leaves out the shapes of convolutions, the floor, how many spikes a
-step has, and ``norm_input``: the profile says them. Its time is the step (``dt_s`` 1).
+Written from the modules, not by ``to_nir``, which leaves out recurrence, ``tau_syn``, the shapes of convolutions, the
+floor, how many spikes a step has, and ``norm_input`` (here ``r`` says it). Its time is the step (``dt_s`` 1).
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import nir
@@ -20,35 +21,48 @@ from spikebit.capture.layers import array
 
 
 class _Sinabs:
+    def copied(self, net: torch.nn.Module) -> torch.nn.Module:
+        memo: dict[int, Any] = {}
+        for module in net.modules():
+            if isinstance(module, sl.LIFRecurrent):  # its own __deepcopy__ looks for its weights in the wrong place
+                cell: Any = module
+                made = type(module)(**{**cell.arg_dict, "rec_connect": copy.deepcopy(cell.rec_connect)})
+                for name, value in module.named_parameters(recurse=False):
+                    getattr(made, name).data = value.detach().clone()
+                memo[id(module)] = made
+        return copy.deepcopy(net, memo)
+
     def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
         if not isinstance(module, sl.StatefulLayer):
             return None
         cell: Any = module
-        if not isinstance(module, sl.LIF) or isinstance(module, sl.LIFRecurrent):  # IAF is a LIF without leak
-            raise CannotCapture(f"layer {name}: {type(module).__name__} is not captured")
+        if not isinstance(module, sl.LIF | sl.LIFRecurrent) or isinstance(module, sl.ALIF):  # IAF, ExpLeak are LIF too
+            raise CannotCapture(
+                f"layer {name}: {type(module).__name__} has no NIR node; captured are IAF, LIF, ExpLeak"
+            )
+        fields: dict[str, Any] = {"membrane_floor": "none" if cell.min_v_mem is None else float(cell.min_v_mem)}
+        if isinstance(module, sl.ExpLeak):
+            if cell.min_v_mem is not None:
+                raise CannotCapture(f"layer {name}: ExpLeak with min_v_mem")
+            return Neurons(_leak_node(cell, shape), "sinabs", spikes=False)
         if not isinstance(cell.reset_fn, sa.MembraneSubtract) or cell.reset_fn.subtract_value is not None:
             raise CannotCapture(f"layer {name}: expected the reset MembraneSubtract() by the threshold")
-        leaky = not isinstance(module, sl.IAF)
-        if leaky and cell.tau_syn is not None:
-            raise CannotCapture(f"layer {name}: LIF with tau_syn is not captured")
-        theta = np.broadcast_to(array(cell.spike_threshold), shape).copy()
-        fields: dict[str, Any] = {"membrane_floor": "none" if cell.min_v_mem is None else float(cell.min_v_mem)}
         if cell.spike_fn is sa.SingleSpike:
             fields["spikes_per_step"] = "one"
         elif cell.spike_fn is not sa.MultiSpike:
             raise CannotCapture(f"layer {name}: expected spikes by MultiSpike or SingleSpike")
-        ones, zeros = np.ones(shape), np.zeros(shape)
-        if not leaky:
-            return Neurons(nir.IF(r=ones, v_threshold=theta, v_reset=zeros), "sinabs", fields)
-        if not cell.norm_input:
-            fields["membrane_gain"] = "direct"
-        tau = np.broadcast_to(array(cell.tau_mem), shape).copy()
-        node = nir.LIF(tau=tau, r=ones, v_leak=zeros, v_threshold=theta, v_reset=zeros.copy())
-        return Neurons(node, "sinabs", fields)
+        if cell.tau_syn is not None:
+            if isinstance(module, sl.IAF | sl.IAFRecurrent):
+                raise CannotCapture(f"layer {name}: an IAF with tau_syn; NIR's current-based neurons leak")
+            fields["current_gain"] = "decayed_jump"
+        return Neurons(_node(cell, shape), "sinabs", fields, _recurrent(name, cell, shape))
 
     def run(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         cell: Any = module
-        kind = sl.IAF if isinstance(module, sl.IAF) else sl.LIF
+        recurrent = isinstance(module, sl.LIFRecurrent)
+        kind = sl.LIFRecurrent if recurrent else sl.LIF
+        if recurrent:
+            cell.rec_connect.register_forward_pre_hook(lambda _, given: (given[0].to(x.dtype),))  # spikes are float32
         cell.init_state_with_shape((x.shape[1], *x.shape[2:]))
         fired: torch.Tensor = kind.forward(cell, x.transpose(0, 1))  # past the squeezing of batch and time
         return fired.transpose(0, 1).to(x.dtype)
@@ -58,3 +72,36 @@ class _Sinabs:
 
 
 ADAPTER = _Sinabs()
+
+
+def _node(cell: Any, shape: Shape) -> nir.NIRNode:
+    values = {"v_threshold": np.broadcast_to(array(cell.spike_threshold), shape).copy(), "v_reset": np.zeros(shape)}
+    if isinstance(cell, sl.IAF | sl.IAFRecurrent):
+        return nir.IF(r=np.ones(shape), **values)
+    tau, r = _membrane(cell, shape)
+    if cell.tau_syn is None:
+        return nir.LIF(tau=tau, r=r, v_leak=np.zeros(shape), **values)
+    tau_syn = np.broadcast_to(array(cell.tau_syn), shape).copy()
+    return nir.CubaLIF(tau_syn=tau_syn, tau_mem=tau, r=r, w_in=np.ones(shape), v_leak=np.zeros(shape), **values)
+
+
+def _leak_node(cell: Any, shape: Shape) -> nir.NIRNode:
+    tau, r = _membrane(cell, shape)
+    return nir.LI(tau=tau, r=r, v_leak=np.zeros(shape))
+
+
+def _membrane(cell: Any, shape: Shape) -> tuple[Any, Any]:
+    """``tau`` and ``r``: an input of 1 adds ``r·(1 − e^(−1/tau))``, which is 1 without ``norm_input``."""
+    tau = np.broadcast_to(array(cell.tau_mem), shape).copy()
+    return tau, np.ones(shape) if cell.norm_input else -1.0 / np.expm1(-1.0 / tau)
+
+
+def _recurrent(name: str, cell: Any, shape: Shape) -> nir.NIRNode | None:
+    if not isinstance(cell, sl.LIFRecurrent):
+        return None
+    connect = cell.rec_connect
+    if not isinstance(connect, torch.nn.Linear) or len(shape) != 1:
+        raise CannotCapture(f"layer {name}: of recurrent connections one Linear is captured")
+    if connect.bias is not None and np.any(array(connect.bias) != 0.0):
+        raise CannotCapture(f"layer {name}: a bias of rec_connect acts from the second step on, which NIR cannot say")
+    return nir.Linear(array(connect.weight))

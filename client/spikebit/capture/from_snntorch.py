@@ -2,11 +2,12 @@
 
 Written from the modules, not by ``export_to_nir``, whose faults this works round: scalar decays and thresholds, the
 missing reset kind, the constant step. ``v' = βv + I`` is forward Euler with ``tau = dt/(1 − β)`` and ``r = tau/dt``.
-Recurrent cells with ``reset_delay=False`` are refused: snnTorch 1.0.0 ignores it in RSynaptic.
+RSynaptic with ``reset_delay=False`` is refused: snnTorch 1.0.0 ignores it there.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import nir
@@ -16,28 +17,35 @@ import torch
 
 from spikebit.capture.errors import CannotCapture
 from spikebit.capture.frameworks import Neurons, Shape
-from spikebit.capture.layers import array
+from spikebit.capture.layers import array, stateless_node
 
 DT = 1e-4
 _PROFILES: dict[tuple[str, bool, bool], tuple[str, dict[str, Any]]] = {  # (reset, delayed, is a plain Leaky)
     ("subtract", True, True): ("snntorch-leaky", {}),
     ("subtract", True, False): ("snntorch-leaky", {}),
     ("subtract", False, True): ("snntorch-undelayed", {}),
+    ("subtract", False, False): ("snntorch-undelayed", {}),
     ("zero", True, True): ("snntorch-leaky-zero", {}),
     ("zero", False, True): ("snntorch-leaky-zero", {"reset_timing": "same_step"}),
+    ("zero", False, False): ("snntorch-leaky-zero", {"reset_timing": "same_step"}),
     ("zero", True, False): ("snntorch-synaptic-zero", {}),
     ("none", True, True): ("snntorch-none", {}),
     ("none", True, False): ("snntorch-none", {}),
+    ("none", False, True): ("snntorch-none", {}),
+    ("none", False, False): ("snntorch-none", {}),
 }
 
 
 class _SnnTorch:
+    def copied(self, net: torch.nn.Module) -> torch.nn.Module:
+        return copy.deepcopy(net)
+
     def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
         if not isinstance(module, snn.Leaky | snn.Synaptic | snn.RLeaky | snn.RSynaptic):
             return None
         key = (module.reset_mechanism, bool(module.reset_delay), type(module) is snn.Leaky)
-        if key not in _PROFILES:
-            raise CannotCapture(f"layer {name}: {type(module).__name__} with reset {key[0]!r} and reset_delay={key[1]}")
+        if isinstance(module, snn.RSynaptic) and not module.reset_delay:
+            raise CannotCapture(f"layer {name}: {type(module).__name__} with reset_delay=False: snnTorch ignores it")
         if module.inhibition or module.state_quant or np.any(array(module.graded_spikes_factor) != 1.0):
             raise CannotCapture(f"layer {name}: inhibition, state_quant or graded spikes have no counterpart")
         preset, fields = _PROFILES[key]
@@ -49,7 +57,7 @@ class _SnnTorch:
             node = nir.CubaLIF(tau_syn=tau_syn, tau_mem=tau, r=tau / DT, w_in=tau_syn / DT, **values)
         else:
             node = nir.LIF(tau=tau, r=tau / DT, **values)
-        return Neurons(node, preset, {"dt_s": DT, **fields}, _recurrent(name, module))
+        return Neurons(node, preset, {"dt_s": DT, **fields}, _recurrent(name, module, shape))
 
     def run(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         cell: Any = module
@@ -79,10 +87,12 @@ def _tau(name: str, decay: Any, shape: Shape) -> Any:
     return DT / (1.0 - values)
 
 
-def _recurrent(name: str, module: Any) -> nir.NIRNode | None:
+def _recurrent(name: str, module: Any, shape: Shape) -> nir.NIRNode | None:
+    """All to all (dense or a convolution), or every neuron to itself with ``V``."""
     if not isinstance(module, snn.RLeaky | snn.RSynaptic):
         return None
-    if not module.all_to_all or not isinstance(module.recurrent, torch.nn.Linear):
-        raise CannotCapture(f"layer {name}: of recurrent layers only all_to_all with linear_features is captured")
-    weight = array(module.recurrent.weight)
-    return nir.Linear(weight) if module.recurrent.bias is None else nir.Affine(weight, array(module.recurrent.bias))
+    if module.all_to_all:
+        return stateless_node(f"{name}.recurrent", module.recurrent, shape)
+    if len(shape) != 1:
+        raise CannotCapture(f"layer {name}: all_to_all=False is captured for layers of shape [neuron], found {shape}")
+    return nir.Linear(np.diag(_full(module.recurrent.V, shape)))
