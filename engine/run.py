@@ -32,8 +32,8 @@ from engine.network.shapes import infer_shapes
 from engine.network.summary import target_facts
 from engine.report.assemble import assemble
 from engine.specs.job import Job
+from engine.specs.recipes import needs_labels
 from engine.specs.report import DynamicsChoice, Environment, Report
-from engine.specs.steps import needs_labels
 from engine.specs.target_check import network_violations
 from engine.specs.targets import TARGETS, told
 from engine.steps.checkpoint import load_checkpoint, restore
@@ -209,7 +209,7 @@ def _load_data(job: Job, inputs: Inputs, network: Network) -> tuple[Dataset, Val
         raise InvalidDataset(
             "labels_out_of_range", f"expected labels from 0 to {outputs - 1}, found {highest}", "y_test"
         )
-    if not any(step.kind in ("sensitivity", "ptq", "finetune", "integerize") for step in job.steps):
+    if not any(step.kind in ("sensitivity", "ptq", "finetune", "sweep", "integerize") for step in job.steps):
         return data, "none"
     if not data.labelled and (wanting := next((step.kind for step in job.steps if needs_labels(step)), None)):
         raise _unlabelled(f"step {wanting!r} of this job (finetune: unless distillation is 1)")

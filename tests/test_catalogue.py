@@ -74,7 +74,13 @@ def test_every_recipe_is_tested_and_in_the_readers_reach() -> None:
 
 
 def test_every_method_has_its_page() -> None:
-    plain = {"evaluate", "sensitivity", "microcontroller", "hessian-mixed"}  # docs/evaluate.md, curvature.md, steps.md
+    plain = {
+        "evaluate",
+        "sensitivity",
+        "microcontroller",
+        "hessian-mixed",
+        "sweep",
+    }  # docs/evaluate.md, curvature.md, steps.md
     pages = {path.stem for path in (DOCS / "recipes").glob("*.md")}
     assert set(RECIPES) - plain <= pages <= set(RECIPES)
     for name in pages:

@@ -11,11 +11,12 @@ Model (constants measured on one core of the development machine, to be read as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from engine.specs.job import Job
-from engine.specs.steps import AllocateStep, EvaluateStep, FinetuneStep, SensitivityStep
+from engine.specs.recipes import RECIPES
+from engine.specs.steps import AllocateStep, EvaluateStep, FinetuneStep, SensitivityStep, Step, SweepStep
 
 OPERATIONS_PER_S = 8e9
 NEURON_OPS = 40
@@ -47,7 +48,7 @@ def estimate(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> 
         return samples * sample_s + batches * steps * layers * STEP_OVERHEAD_S
 
     seconds, batch, program_bytes = START_S, EVALUATE_BATCH, None
-    for step in job.steps:
+    for step in _flat(job.steps):
         if isinstance(step, EvaluateStep):
             seconds += passes(test, EVALUATE_BATCH)
         elif isinstance(step, SensitivityStep):
@@ -61,6 +62,8 @@ def estimate(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> 
             seconds += cost if step.max_seconds is None else min(cost, runs * step.max_seconds)
         elif isinstance(step, AllocateStep):
             program_bytes = _program_bytes(step, model, weights, neurons)
+    if any(isinstance(step, SweepStep) for step in job.steps):
+        program_bytes = None  # which of them it will be is found out by running them
     if not any(step.kind == "integerize" for step in job.steps):
         program_bytes = None
     inputs = 1
@@ -74,6 +77,20 @@ def estimate(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> 
         "memory_bytes": int(memory),
         "program_bytes": program_bytes,
     }
+
+
+def _flat(steps: Sequence[Step]) -> Iterator[Step]:
+    """The steps, a sweep as what its variants run: their sensitivity once for each recipe."""
+    for step in steps:
+        if not isinstance(step, SweepStep):
+            yield step
+            continue
+        for name in step.recipes:
+            for one in RECIPES[name].steps:
+                if isinstance(one, FinetuneStep):
+                    yield from [one.model_copy(update={"float_control": False})] * len(step.mean_weight_bits)
+                elif not isinstance(one, EvaluateStep):
+                    yield one
 
 
 def _program_bytes(step: AllocateStep, model: Mapping[str, Any], weights: int, neurons: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from api.problems import invalid
 from engine.specs.job import Job
-from engine.specs.steps import needs_labels
+from engine.specs.recipes import needs_labels
 
 
 def check_fit(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
@@ -44,7 +44,7 @@ def check_fit(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) ->
             "finetune with a distillation of 1"
         )
         raise invalid("unlabelled", detail, "/dataset")
-    if str(dataset.get("dtype", "")).startswith("float") and {"finetune", "ptq", "integerize"} & set(steps):
+    if str(dataset.get("dtype", "")).startswith("float") and {"finetune", "ptq", "sweep", "integerize"} & set(steps):
         detail = (
             "expected whole numbers as input (spikes or event counts), found fractions: an integer program cannot take "
             "them; encode the data as spikes or scale it to integers first"

@@ -18,6 +18,7 @@ from engine.specs.report import (
     PtqSection,
     Report,
     SensitivitySection,
+    SweepSection,
 )
 
 S = TypeVar("S")
@@ -36,6 +37,8 @@ def outline(report: Report) -> tuple[Block, ...]:
             blocks.append(parts.post_training(section))
         elif isinstance(section, FinetuneSection):
             blocks.append(parts.finetuning(section))
+        elif isinstance(section, SweepSection):
+            blocks.append(parts.sweep(section))
         elif isinstance(section, ProgramSection):
             blocks.append(parts.program(section))
         elif isinstance(section, ExportSection):

@@ -17,6 +17,7 @@ from engine.specs.report import (
     ProgramSection,
     PtqSection,
     SensitivitySection,
+    SweepSection,
     TraceAgreement,
     TrainingCurve,
     WidthLoss,
@@ -185,6 +186,54 @@ def post_training(section: PtqSection) -> Block:
     header = ("weights", "samples with the float network's class")
     compared = table("Calibration samples", header, rows, "measured")
     return Block("ptq", "Post-training quantization", (text,), (), (compared,))
+
+
+def sweep(section: SweepSection) -> Block:
+    """All programs of a sweep, which ones others dominate, and how one was chosen."""
+    bound, one = number(section.within_points, 3), number(section.sample_points, 3)
+    interval = f"{number(section.drop_interval.low, 3)} to {number(section.drop_interval.high, 3)} points"
+    how = (
+        f"the smallest that loses at most {bound} points on the validation split"
+        if section.kept
+        else f"none loses at most {bound} points on the validation split, so the one that loses least"
+    )
+    said = [
+        f"Chosen: {section.chosen}, {how}: it loses {number(section.drop_points, 3)} points there (95 % {interval}, "
+        f"{section.drop_interval.method}); the float network reaches {percent(section.float_validation.value)}. "
+        "The test split was not looked at; how the chosen program does there is in the summary."
+    ]
+    if not section.decidable:
+        said.append(
+            f"The data cannot decide a bound of {bound} points: one of {count(section.float_validation.samples)} "
+            f"validation samples is worth {one} points."
+        )
+    rows = [
+        (
+            ("chosen: " if point.name == section.chosen else "") + point.name,
+            count(point.program_bytes),
+            percent(point.reduction, 1),
+            number(point.mean_weight_bits),
+            percent(point.validation.value),
+            number(point.operations_per_sample, 6),
+            count(point.state_bytes),
+            "dominated" if point.dominated else "on the front",
+        )
+        for point in section.points
+    ]
+    header = (
+        "program",
+        "bytes",
+        "smaller by",
+        "mean bits",
+        "validation",
+        "operations / sample",
+        "state bytes",
+        "front",
+    )
+    tables = [table("Programs of the sweep", header, rows, "measured")]
+    if section.infeasible:
+        tables.append(table("Budgets that no plan meets", ("variant", "why"), tuple(section.infeasible.items())))
+    return Block("sweep", "Sweep", tuple(said), (), tuple(tables))
 
 
 def finetuning(section: FinetuneSection) -> Block:

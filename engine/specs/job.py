@@ -9,8 +9,8 @@ from pydantic import Field, StringConstraints, model_validator
 from engine.specs.base import Spec
 from engine.specs.dynamics import AutoDynamics, Dynamics
 from engine.specs.plan import Plan
-from engine.specs.recipes import expand_recipe
-from engine.specs.steps import Step
+from engine.specs.recipes import RECIPES, expand_recipe
+from engine.specs.steps import Step, SweepStep
 from engine.specs.targets import TARGETS, fit_steps, plan_violations, told
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]{0,62}$")]
@@ -138,7 +138,12 @@ def resolve_job(request: JobRequest, dynamics: Dynamics | None = None) -> Job:
     )
 
 
-_NEEDS = {"finetune": "allocate", "ptq": "allocate", "integerize": "allocate", "export": "integerize"}
+_NEEDS = {
+    "finetune": ("allocate",),
+    "ptq": ("allocate",),
+    "integerize": ("allocate", "sweep"),
+    "export": ("integerize",),
+}
 
 
 def _for_target(name: str, steps: tuple[Step, ...]) -> tuple[Step, ...]:
@@ -159,14 +164,27 @@ def _for_target(name: str, steps: tuple[Step, ...]) -> tuple[Step, ...]:
 def _check_order(steps: tuple[Step, ...]) -> None:
     seen: list[str] = []
     for index, step in enumerate(steps):
-        need = _NEEDS.get(step.kind)
+        needs = _NEEDS.get(step.kind, ())
         if step.kind == "evaluate" and step.of == "program":
-            need = "integerize"
+            needs = ("integerize",)
         if step.kind == "allocate" and step.plan is None:
-            need = "sensitivity"
-        if need is not None and need not in seen:
-            raise ContradictoryJob(f"step {step.kind!r} needs an earlier step {need!r}", f"/steps/{index}")
+            needs = ("sensitivity",)
+        if needs and not set(needs) & set(seen):
+            wanted = " or ".join(map(repr, needs))
+            raise ContradictoryJob(f"step {step.kind!r} needs an earlier step {wanted}", f"/steps/{index}")
+        if step.kind == "sweep":
+            _check_sweep(step, f"/steps/{index}")
         seen.append(step.kind)
+
+
+def _check_sweep(step: SweepStep, pointer: str) -> None:
+    """Recipes that allocate and quantize, and budgets that can be met at all."""
+    for name in step.recipes:
+        if name not in RECIPES:
+            raise ContradictoryJob(f"unknown recipe {name!r}; known: {', '.join(RECIPES)}", pointer)
+        steps = RECIPES[name].steps
+        if not any(one.kind == "allocate" for one in steps) or not {"ptq", "finetune"} & {one.kind for one in steps}:
+            raise ContradictoryJob(f"sweep runs recipes with allocate and ptq or finetune, {name!r} has none", pointer)
 
 
 def _check_gates(gates: Gates, steps: tuple[Step, ...]) -> None:

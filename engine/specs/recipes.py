@@ -16,6 +16,7 @@ from engine.specs.steps import (
     SensitivityStep,
     Step,
     Surrogate,
+    SweepStep,
 )
 
 
@@ -62,6 +63,12 @@ RECIPES: dict[str, Recipe] = {
             ),
         ),
         Recipe(
+            name="sweep",
+            title="Many budgets in one job: Pareto front, and the smallest program within 0.2 points on validation",
+            source="-",
+            steps=(EvaluateStep(), SweepStep(), IntegerizeStep(), EvaluateStep(of="program")),
+        ),
+        Recipe(
             name="microcontroller",
             title="Mixed precision by curvature, fine-tuned, as C99 with a self-test",
             source="Lui & Neftci 2021, arXiv:2104.14117; LSQ: Esser et al. 2020, arXiv:1902.08153; start: "
@@ -87,6 +94,20 @@ RECIPES: dict[str, Recipe] = {
         ),
     )
 }
+
+
+def needs_labels(step: Step) -> bool:
+    """Whether a step needs the labels of training samples.
+
+    Without them the float network's own predictions take their place, which is what distillation alone learns from.
+
+    Example:
+        >>> needs_labels(FinetuneStep()), needs_labels(FinetuneStep(distillation=1.0)), needs_labels(PtqStep())
+        (True, False, False)
+    """
+    if isinstance(step, SweepStep):
+        return any(needs_labels(one) for name in step.recipes if name in RECIPES for one in RECIPES[name].steps)
+    return isinstance(step, FinetuneStep) and step.distillation < 1.0
 
 
 def expand_recipe(

@@ -295,6 +295,43 @@ class FinetuneSection(Spec):
     seconds: float
 
 
+class SweepPoint(Spec):
+    """One finished program of a sweep; sizes and counts are exact, accuracy is of the validation split."""
+
+    name: str
+    recipe: str
+    budget_mean_weight_bits: float
+    bits: dict[str, int]
+    mean_weight_bits: float
+    program_bytes: int
+    reduction: float
+    state_bytes: int
+    validation: Accuracy
+    operations_per_sample: float = Field(description="Synaptic operations on the validation split")
+    dominated: bool = Field(
+        default=False, description="Another program is no worse in bytes, accuracy and operations, and better in one"
+    )
+
+
+class SweepSection(Spec):
+    """Result of ``sweep``: all programs, and which one the job went on with."""
+
+    kind: Literal["sweep"] = "sweep"
+    basis: Basis = "measured"
+    points: tuple[SweepPoint, ...]
+    infeasible: dict[str, str] = Field(default_factory=dict, description="Variants whose budget no plan meets, and why")
+    within_points: float
+    chosen: str
+    kept: bool = Field(description="Whether the chosen program keeps the bound on validation; else it loses least")
+    float_validation: Accuracy
+    drop_points: float = Field(description="Of the chosen program on the validation split")
+    drop_interval: Interval = Field(description="Paired, in points, on the validation split")
+    sample_points: float = Field(description="What one validation sample is worth, in points")
+    decidable: bool = Field(description="Whether a sample is worth no more than the bound")
+    resumed: bool = False
+    seconds: float
+
+
 class ProgramLayer(Spec):
     """Sizes of one weight layer in the program."""
 
@@ -438,6 +475,7 @@ Section = Annotated[
     | AllocateSection
     | PtqSection
     | FinetuneSection
+    | SweepSection
     | ProgramSection
     | ExportSection,
     Field(discriminator="kind"),

@@ -122,6 +122,19 @@ class PtqStep(Spec):
     samples: int = Field(default=256, ge=1, description="Calibration samples, drawn by the seed from the train split")
 
 
+class SweepStep(Spec):
+    """Several recipes at several budgets: the Pareto front, and the smallest program within a bound on validation."""
+
+    kind: Literal["sweep"] = "sweep"
+    recipes: tuple[str, ...] = Field(default=("ptq",), min_length=1, description="Each is run at every budget")
+    mean_weight_bits: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(3.0, 3.5, 4.0, 5.0, 6.0), min_length=1, max_length=32, description="Budgets of `allocate`"
+    )
+    within_points: float = Field(
+        default=0.2, ge=0, description="The smallest program that loses at most this on the validation split is chosen"
+    )
+
+
 class IntegerizeStep(Spec):
     """Write, pack and verify the integer program."""
 
@@ -140,7 +153,7 @@ class ExportStep(Spec):
 
 
 Step = Annotated[
-    EvaluateStep | SensitivityStep | AllocateStep | PtqStep | FinetuneStep | IntegerizeStep | ExportStep,
+    EvaluateStep | SensitivityStep | AllocateStep | PtqStep | FinetuneStep | SweepStep | IntegerizeStep | ExportStep,
     Field(discriminator="kind"),
 ]
 STEPS: dict[str, type[Spec]] = {
@@ -149,18 +162,7 @@ STEPS: dict[str, type[Spec]] = {
     "allocate": AllocateStep,
     "ptq": PtqStep,
     "finetune": FinetuneStep,
+    "sweep": SweepStep,
     "integerize": IntegerizeStep,
     "export": ExportStep,
 }
-
-
-def needs_labels(step: Step) -> bool:
-    """Whether a step needs the labels of training samples.
-
-    Without them the float network's own predictions take their place, which is what distillation alone learns from.
-
-    Example:
-        >>> needs_labels(FinetuneStep()), needs_labels(FinetuneStep(distillation=1.0)), needs_labels(PtqStep())
-        (True, False, False)
-    """
-    return isinstance(step, FinetuneStep) and step.distillation < 1.0

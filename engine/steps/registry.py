@@ -13,6 +13,7 @@ from engine.steps.finetune import finetune_step
 from engine.steps.integerize import integerize_step
 from engine.steps.ptq import ptq_step
 from engine.steps.sensitivity import sensitivity_step
+from engine.steps.sweep import sweep_step
 
 Handler = Callable[[Any, Work, Context], Work]
 
@@ -22,6 +23,7 @@ HANDLERS: dict[str, Handler] = {
     "allocate": allocate_step,
     "ptq": ptq_step,
     "finetune": finetune_step,
+    "sweep": sweep_step,
     "integerize": integerize_step,
     "export": export_step,
 }

@@ -162,6 +162,38 @@ def ptq() -> dict[str, Any]:
     }
 
 
+def sweep() -> dict[str, Any]:
+    return {
+        "kind": "sweep",
+        "points": [
+            {
+                "name": f"ptq at {bits} bits",
+                "recipe": "ptq",
+                "budget_mean_weight_bits": bits,
+                "bits": dict.fromkeys(LAYERS, bits),
+                "mean_weight_bits": bits,
+                "program_bytes": 3200 * bits,
+                "reduction": 1 - 3200 * bits / 103424,
+                "state_bytes": 532,
+                "validation": accuracy_of(right, 202),
+                "operations_per_sample": 5000.5,
+                "dominated": bits == 6,
+            }
+            for bits, right in ((3, 195), (4, 200), (6, 199))
+        ],
+        "infeasible": {"ptq at 1 bits": "1 mean weight bits: the least is 2"},
+        "within_points": 0.2,
+        "chosen": "ptq at 4 bits",
+        "kept": True,
+        "float_validation": accuracy_of(200, 202),
+        "drop_points": 0.0,
+        "drop_interval": {"low": -1.5, "high": 1.5, "method": "Agresti-Min, paired"},
+        "sample_points": 100 / 202,
+        "decidable": False,
+        "seconds": 30.0,
+    }
+
+
 def finetune() -> dict[str, Any]:
     return {
         "kind": "finetune",
@@ -264,6 +296,7 @@ def whole() -> Report:
         allocate(),
         ptq(),
         finetune(),
+        sweep(),
         integerize(),
         evaluated("program", 433, 0.9),
     ]
