@@ -23,10 +23,13 @@ GEOMETRIES = [
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("most", [1, 3, 200])
 @pytest.mark.parametrize("with_bias", [False, True])
-def test_it_is_float64_to_the_bit(geometry, most, with_bias):
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_it_is_float64_to_the_bit(geometry, most, with_bias, share):
     stride, padding, dilation, groups = geometry
     generator = torch.Generator().manual_seed(most)
-    x = torch.randint(-most if most == 3 else 0, most + 1, (5, 4, 9, 8), generator=generator).float()
+    shape = (5 if share == 1 else 240, 4, 9, 8)  # of sparse ones enough to be convolved by events
+    x = torch.randint(-most if most == 3 else 0, most + 1, shape, generator=generator).float()
+    x = x * (torch.rand(shape, generator=generator) < share)
     weight = torch.randn(6, 4 // groups, 3, 3, generator=generator).double() / 7
     weight = weight.float().double()
     bias = torch.randn(6, generator=generator).double() if with_bias else None
