@@ -43,6 +43,15 @@ def test_exported_networks_give_the_same_counts(framework: Any, tmp_path: Path) 
     assert made >= LEAST[framework]
 
 
+@pytest.mark.frameworks
+@pytest.mark.parametrize(
+    ("framework", "faults"), [("snntorch", 5), ("norse", 3), ("spikingjelly", 3), ("sinabs", 2), ("rockpool", 1)]
+)
+def test_the_faults_that_the_pages_tell_are_there(framework: str, faults: int) -> None:
+    told = [line for line in in_venv(framework, HERE / "faults.py", framework).splitlines() if line.startswith("the ")]
+    assert len(told) == faults
+
+
 def write(
     folder: Path, name: str, framework: Any, graph: Graph, dynamics: Dynamics, x: np.ndarray, counts: np.ndarray
 ) -> int:
