@@ -73,9 +73,16 @@ def target_facts(network: Network) -> NetworkFacts:
         ),
         uneven=tuple(layer.name for layer in layers if _uneven(layer)),
         off_zero=tuple(la.name for la in layers if la.threshold is not None and la.v_reset.any()),
-        profile={field: str(getattr(dynamics, field)) for field in PROFILE_FIELDS},
+        profile={field: str(getattr(dynamics, field)) for field in PROFILE_FIELDS} | {"start": _start(network)},
         blocks={c.name: _block(c, c.weight.shape) for c in connections if c.weight is not None},
     )
+
+
+def _start(network: Network) -> str:
+    """The profile's start, or ``zero`` where what it names is 0 in this network."""
+    start = network.dynamics.start
+    values = {"v_reset": [la.v_reset for la in network.layers], "v_leak": [la.v_leak for la in network.layers]}
+    return start if any(array.any() for array in values.get(start, [])) else "zero"
 
 
 def _uneven(layer: NeuronLayer) -> bool:

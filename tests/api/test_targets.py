@@ -88,6 +88,10 @@ def test_what_an_export_cannot_say_is_refused_before_any_work() -> None:
     assert found("fpga", recurrent("snntorch-leaky", "lif")) == {}
     network = recurrent("lava", "lif")
     assert found("loihi2", network) == {}
+    from_rest = replace(network, dynamics=network.dynamics.model_copy(update={"start": "v_leak"}))
+    assert found("loihi2", from_rest) == {}, "v_leak is 0 here"
+    resting = replace(network.layers[0], v_leak=np.full(9, 0.1))
+    assert set(found("loihi2", replace(from_rest, layers=(resting, network.layers[1])))) == {"start"}
     uneven = replace(network.layers[0], threshold=np.linspace(0.5, 1.0, 9), v_reset=np.full(9, 0.1))
     layers = (uneven, network.layers[1])
     assert set(found("loihi2", replace(network, layers=layers))) == {"one_level", "zero_reset"}
