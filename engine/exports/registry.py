@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.exports.c99 import HEADER, SOURCE, export_c99
 from engine.exports.c99_golden import golden_sample
 from engine.exports.lava import NETWORK, export_lava
+from engine.exports.nir import export_nir
 from engine.exports.tensors import MANIFEST, TENSORS, export_tensors
 from engine.exports.verilog import export_verilog
 from engine.program.program import IntArray, IntegerProgram
@@ -27,8 +28,9 @@ class Exported:
 Exporter = Callable[[IntegerProgram, IntArray, Path], Exported]
 
 
-def write_c99(program: IntegerProgram, sample: IntArray, folder: Path) -> Exported:
-    """One header and one source; ``sample`` ``[time, *input_shape]`` becomes the self-test."""
+def write_c99(program: IntegerProgram, samples: IntArray, folder: Path) -> Exported:
+    """One header and one source; the first of the ``samples`` becomes the self-test."""
+    sample = samples[0]
     steps = max(1, min(len(sample), GOLDEN_VALUES // max(1, sample[0].size)))
     made = export_c99(program, golden_sample(program, sample[:steps]))
     (folder / HEADER).write_text(made.header, encoding="ascii")
@@ -42,7 +44,7 @@ def write_c99(program: IntegerProgram, sample: IntArray, folder: Path) -> Export
     return Exported({HEADER: "text/x-c", SOURCE: "text/x-c"}, facts)
 
 
-def write_tensors(program: IntegerProgram, sample: IntArray, folder: Path) -> Exported:
+def write_tensors(program: IntegerProgram, samples: IntArray, folder: Path) -> Exported:
     """Integers as safetensors, the graph as JSON."""
     made = export_tensors(program)
     (folder / TENSORS).write_bytes(made.tensors)
@@ -50,7 +52,7 @@ def write_tensors(program: IntegerProgram, sample: IntArray, folder: Path) -> Ex
     return Exported({TENSORS: "application/octet-stream", MANIFEST: "application/json"}, {})
 
 
-def write_lava(program: IntegerProgram, sample: IntArray, folder: Path) -> Exported:
+def write_lava(program: IntegerProgram, samples: IntArray, folder: Path) -> Exported:
     """Loihi's numbers as netx HDF5."""
     made = export_lava(program)
     (folder / NETWORK).write_bytes(made.network)
@@ -63,8 +65,25 @@ def write_lava(program: IntegerProgram, sample: IntArray, folder: Path) -> Expor
     return Exported({NETWORK: "application/x-hdf5"}, facts)
 
 
-def write_verilog(program: IntegerProgram, sample: IntArray, folder: Path) -> Exported:
-    """Modules, memories, and a test bench that runs ``sample``, cut as for C99."""
+def write_nir(program: IntegerProgram, samples: IntArray, folder: Path) -> Exported:
+    """A NIR file and the Python that loads and runs it, for every framework that can be given the program."""
+    made = export_nir(program, samples)
+    files = {}
+    for framework, written in made.made.items():
+        written.write(folder / f"{framework}.nir")
+        (folder / f"{framework}.py").write_text(written.snippet, encoding="utf-8")
+        files |= {f"{framework}.nir": "application/x-hdf5", f"{framework}.py": "text/x-python"}
+    told = "as long as no state saturates" if made.exact else "nearly: floats do not round what leaks"
+    facts = {
+        "equal to the program": told,
+        "samples with the program's counts": f"{made.equal_samples} of {made.samples} (measured)",
+    } | {f"not for {framework}": why for framework, why in made.refused.items()}
+    return Exported(files, facts)
+
+
+def write_verilog(program: IntegerProgram, samples: IntArray, folder: Path) -> Exported:
+    """Modules, memories, and a test bench that runs the first of the ``samples``, cut as for C99."""
+    sample = samples[0]
     steps = max(1, min(len(sample), GOLDEN_VALUES // max(1, sample[0].size)))
     made = export_verilog(program, sample[:steps])
     for name, text in made.files.items():
@@ -81,6 +100,7 @@ def write_verilog(program: IntegerProgram, sample: IntArray, folder: Path) -> Ex
 EXPORTS: dict[str, Exporter] = {
     "c99": write_c99,
     "lava": write_lava,
+    "nir": write_nir,
     "safetensors": write_tensors,
     "verilog": write_verilog,
 }

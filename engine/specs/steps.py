@@ -142,7 +142,7 @@ class IntegerizeStep(Spec):
     golden_samples: int = Field(default=16, ge=1, le=64)
 
 
-ExportFormat = Literal["c99", "lava", "safetensors", "verilog"]
+ExportFormat = Literal["c99", "lava", "nir", "safetensors", "verilog"]
 
 
 class ExportStep(Spec):
