@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from spikebit.records import Artifact
 
 SUMS = "SHA256SUMS"
 
-# Where each role goes. The service's own path is never used as a path here.
+# Where each role goes. The service's own path is never used as a path here, but for the last name of an export's file.
 PLACES = {
     "report-json": "report.json",
     "report-html": "report.html",
@@ -42,7 +43,7 @@ def download(client: Client, artifacts: Iterable[Artifact], folder: Path) -> tup
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for artifact in artifacts:
-            place = PLACES.get(artifact.role)
+            place = PLACES.get(artifact.role) or _export_place(artifact)
             if place is not None:
                 fetch(client.content(artifact), folder / place, artifact.sha256, artifact.role)
                 written[place] = artifact.sha256
@@ -51,6 +52,23 @@ def download(client: Client, artifacts: Iterable[Artifact], folder: Path) -> tup
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}", code="unwritable_folder") from error
     return tuple(Path(place) for place in sorted(written))
+
+
+def _export_place(artifact: Artifact) -> str | None:
+    """``exports/FORMAT/FILE`` for the role ``export-FORMAT``, where both are plain names.
+
+    Example:
+        >>> odd = {"id": "a", "size": 1, "sha256": "", "media_type": ""}
+        >>> _export_place(Artifact(role="export-c99", path="exports/c99/spikebit_program.h", **odd))
+        'exports/c99/spikebit_program.h'
+        >>> _export_place(Artifact(role="export-c99", path="exports/c99/../../.bashrc", **odd)) is None
+        True
+    """
+    role = re.fullmatch(r"export-([a-z0-9]{1,20})", artifact.role)
+    name = artifact.path.rpartition("/")[2]
+    if role is None or not re.fullmatch(r"[A-Za-z0-9_]{1,60}\.[a-z0-9]{1,20}", name):
+        return None
+    return f"exports/{role[1]}/{name}"
 
 
 def fetch(pieces: Iterable[bytes], target: Path, sha256: str, what: str) -> None:

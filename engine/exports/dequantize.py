@@ -99,7 +99,7 @@ def _start(program: IntegerProgram) -> Literal["zero", "v_reset"] | None:
         return "zero"
     nothing = np.zeros(1, dtype=np.int64)
     same = all(
-        np.array_equal(*np.broadcast_arrays(nothing if la.start is None else la.start, la.reset_to))
+        bool(np.all((nothing if la.start is None else la.start) == la.reset_to))
         for la in program.layers
         if la.reset_to is not None
     )
@@ -138,8 +138,9 @@ def _decay(leak: Leak) -> Array:
     """What a step keeps, before rounding."""
     if leak.values is None:
         return np.ones(1)
-    values = leak.values.astype(np.float64)
-    return 1.0 - 2.0**-values if leak.kind == "shift" else values / 2.0**leak.shift_bits
+    values: Array = leak.values.astype(np.float64)
+    kept: Array = 1.0 - 2.0**-values if leak.kind == "shift" else values / 2.0**leak.shift_bits
+    return kept
 
 
 def _unit(layer: Layer) -> float:
@@ -153,9 +154,9 @@ def _neurons(layer: Layer, test: str) -> Node:
     if layer.fire_at is None:
         raise ValueError(f"layer {layer.name!r} has no threshold")
     if layer.reset == "subtract" and layer.reset_sub is not None:
-        theta = layer.reset_sub.astype(np.float64)
+        theta: Array = layer.reset_sub.astype(np.float64)
     else:
-        theta = layer.fire_at - 0.5
+        theta = (layer.fire_at - 0.5).astype(np.float64)
     reset = np.zeros(layer.shape) if layer.reset_to is None else layer.reset_to * unit
     values: dict[str, Any] = {"v_threshold": theta * unit, "v_reset": reset, "v_leak": np.zeros(layer.shape)}
     decay = np.broadcast_to(_decay(layer.leak_v), layer.shape)

@@ -68,7 +68,7 @@ def write_lava(program: IntegerProgram, samples: IntArray, folder: Path) -> Expo
 def write_nir(program: IntegerProgram, samples: IntArray, folder: Path) -> Exported:
     """A NIR file and the Python that loads and runs it, for every framework that can be given the program."""
     made = export_nir(program, samples)
-    files = {}
+    files: dict[str, str] = {}
     for framework, written in made.made.items():
         written.write(folder / f"{framework}.nir")
         (folder / f"{framework}.py").write_text(written.snippet, encoding="utf-8")

@@ -81,6 +81,8 @@ class FakeService:
             "plan": ("plan.json", b"{}"),
             "program-payload": ("../../escape", b"\x00\x01"),
             "unknown-role": ("x", b"x"),
+            "export-lava": ("exports/lava/network.net", b"lava"),
+            "export-evil": ("exports/evil/../../.profile", b"evil"),
         }
 
     def __call__(self, request: httpx.Request) -> httpx.Response:

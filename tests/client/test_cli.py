@@ -57,13 +57,14 @@ def test_quantize_sends_the_request_and_writes_the_folder(run: Run, service: Any
     assert body["plan"] == {"weights": {}}
     assert {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()} == {
         "SHA256SUMS",
+        "exports/lava/network.net",
         "report.json",
         "report.html",
         "report.md",
         "plan.json",
         "program/payload.bin",
     }
-    assert len((out / "SHA256SUMS").read_text().splitlines()) == 5
+    assert len((out / "SHA256SUMS").read_text().splitlines()) == 6
 
 
 def test_quantize_prints_a_table_and_a_summary(run: Run, files: Files) -> None:
@@ -308,6 +309,15 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, str | None]]:
     module.verify_folder = verify_folder  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "runtime.verify", module)
     return calls
+
+
+def test_exports_are_downloaded_under_plain_names_alone(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("jobs", "download", "job_1", "--out", str(out)).exit_code == 0
+    assert (out / "exports" / "lava" / "network.net").read_bytes() == b"lava"
+    assert "exports/lava/network.net" in (out / "SHA256SUMS").read_text()
+    assert not list(tmp_path.rglob(".profile"))
+    assert not (out / "exports" / "evil").exists()
 
 
 def test_verify(run: Run, verified: list[tuple[Path, str | None]], tmp_path: Path) -> None:
