@@ -3,7 +3,8 @@
 Workloads A and B, one thread, process CPU time, contestants interleaved. A peer's cost is its setup plus the
 probes that its slowest layer needs for a standard error of 5 % (from the spread of ``PROBES`` whole-batch probes)
 times its median probe; ours is the median of whole analyses from nothing until every layer has that error. How well
-predictions hold on networks and what plans are worth is measured by ``prediction`` and ``plans``.
+predictions hold on networks and what plans are worth is measured by ``prediction`` and ``plans``, whose rows are named
+here too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from benchmarks.frame import Absent, Finding, Measured, Row
 from benchmarks.peers import FRAMEWORKS, Peer, interleave, interpreter, ratio
+from benchmarks.recorded import findings_of, rows_of
 from benchmarks.workloads import WORKLOADS, Workload
 
 ERROR = 0.05
@@ -41,6 +43,8 @@ ROWS = (
     *(Row(f"peak_memory.{workload}", "of PyHessian's", "lower", 1.0, 0.5) for workload in WORKLOADS),
     *(Row(f"growth.{what}", "exponent", "lower", 1.3) for what in ("steps", "parameters", "samples")),
     Row("large.peak_bytes", "bytes", "lower", 8 * 2**30),
+    *rows_of("prediction"),
+    *rows_of("plans"),
 )
 
 
@@ -49,6 +53,8 @@ def run() -> Iterator[Finding]:
     yield from _growth()
     yield from _large()
     yield _double_precision()
+    yield from findings_of("prediction")
+    yield from findings_of("plans")
     python = interpreter(FRAMEWORKS)
     with tempfile.TemporaryDirectory(prefix="spikebit-curvature-") as folder:
         for workload in WORKLOADS.values():
