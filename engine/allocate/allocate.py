@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from engine.allocate.front import pareto_front
-from engine.allocate.losses import Predictor, layer_losses
+from engine.allocate.losses import Predictor, caution, layer_losses
 from engine.allocate.plan_check import check_plan
 from engine.allocate.problem import Budget, Choice, Problem
 from engine.allocate.solver import SOLVER, solve
@@ -59,6 +59,7 @@ def allocate(
         plan=_plan(network, spec, problem.bits_by_layer(choice)),
         source="solver",
         predictor=predictor,
+        caution=caution(sensitivity, predictor),
         mean_weight_bits=problem.mean_weight_bits(choice),
         predicted_loss=problem.predicted_loss(choice),
         budget_mean_weight_bits=spec.mean_weight_bits,

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.curvature.ranking import PARTLY
 from engine.errors import InvalidSpec
 from engine.specs.report import LayerSensitivity, SensitivitySection, WidthLoss
 
@@ -75,6 +76,27 @@ def layer_losses(
         for row in rows
     ]
     return np.array([non_increasing(row) for row in losses], dtype=np.float64), used
+
+
+def caution(sensitivity: SensitivitySection, predictor: Predictor) -> str | None:
+    """What a reader of the plan has to know of the prediction that it was made from; None: nothing.
+
+    Args:
+        sensitivity: with both predictions' rank correlations with the measurement, where there is one.
+        predictor: that was used.
+    """
+    if predictor == "measured":
+        return None
+    found = sensitivity.by_trace if predictor == "trace" else sensitivity.by_quadratic
+    name = "trace" if predictor == "trace" else "quadratic form"
+    if found.rank_correlation is None:
+        return f"Whether the {name} ranks the roundings of this network could not be checked by measurement."
+    if found.rank_correlation < PARTLY:
+        return (
+            f"The {name} does not rank the roundings of this network as they were measured before any fine-tuning "
+            f"(rank correlation {found.rank_correlation:.2f})."
+        )
+    return None
 
 
 def non_increasing(values: Sequence[float]) -> list[float]:

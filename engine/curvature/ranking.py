@@ -15,6 +15,8 @@ from engine.specs.report import LayerSensitivity, Prediction, WidthLoss
 RANKED_WIDTHS = (4, 3, 2)  # over 8..2 bits every prediction looks good: the bits themselves rank (QUALITY finding 3)
 HOLDS, PARTLY = 0.8, 0.5
 MIN_PAIRS = 3
+TRACE, QUADRATIC = "by the trace", "the quadratic form of the actual rounding"
+WITHIN = 0.8  # share of the clear pairs below which sizes are said not to hold
 CLEAR = 2.0  # standard errors above zero from which a measured increase can be compared in size
 Holds = Literal["trace", "quadratic", "neither", "unknown"]
 
@@ -99,28 +101,37 @@ def _better(trace: Prediction, quadratic: Prediction) -> Holds:
 
 
 def _sentence(trace: Prediction, quadratic: Prediction, trivial: float | None, holds: Holds) -> str:
-    ours = trace.rank_correlation or 0.0
+    """Of the better of the two predictions, the other beside it."""
+    other = quadratic.rank_correlation
+    better, name = (quadratic, QUADRATIC) if holds == "quadratic" else (trace, TRACE)
+    ours = better.rank_correlation or 0.0
     verdict = "holds" if ours >= HOLDS else "holds in part" if ours >= PARTLY else "does not hold"
-    rivals = "" if trivial is None else f" (‖δW‖² alone: {trivial:.2f})"
+    second = ""
+    if other is not None:
+        second = (
+            f"; {TRACE}: {trace.rank_correlation or 0.0:.2f}" if better is quadratic else f"; {QUADRATIC}: {other:.2f}"
+        )
+    rivals = "" if trivial is None else f"; ‖δW‖² alone: {trivial:.2f}"
     sentence = (
-        f"The predicted ranking {verdict} on this network: rank correlation {ours:.2f} with the measured increase over "
-        f"{trace.pairs} (layer, width) pairs at 4, 3 and 2 bits{rivals}"
+        f"The predicted ranking {verdict} on this network: rank correlation {ours:.2f} ({name}) with the measured "
+        f"increase over {better.pairs} (layer, width) pairs at 4, 3 and 2 bits{second}{rivals}"
     )
     if trivial is not None and trivial >= ours:
-        sentence += ", no better than the size of the rounding itself"
-    if quadratic.rank_correlation is not None:
-        sentence += f"; the quadratic form of the actual rounding: {quadratic.rank_correlation:.2f}"
-    sentence += _size(trace)
+        sentence += ", so that it is no better than the size of the rounding itself"
+    sentence += _size(better)
     if holds == "neither":
         sentence += "; do not rely on the predictions here, use the measured increases"
     return f"{sentence}."
 
 
-def _size(trace: Prediction) -> str:
+def _size(better: Prediction) -> str:
     """The middle ratio of predicted to measured, over what stands clear of its own noise."""
-    if trace.calibration is None:
+    if better.calibration is None or better.within_ten is None:
         return "; no measured increase is above twice its standard error"
-    return (
-        f"; predicted is {trace.calibration:.2g} times measured in the median of the {trace.clear_pairs} pairs "
+    size = (
+        f"; predicted is {better.calibration:.2g} times measured in the median of the {better.clear_pairs} pairs "
         "above noise"
     )
+    if better.within_ten < WITHIN:
+        size += f" and within a factor of ten in only {better.within_ten:.0%} of them: its size is not to be relied on"
+    return size

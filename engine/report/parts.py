@@ -14,6 +14,7 @@ from engine.specs.report import (
     EvaluateSection,
     ExportSection,
     FinetuneSection,
+    Prediction,
     ProgramSection,
     PtqSection,
     SensitivitySection,
@@ -75,6 +76,8 @@ def sensitivity(section: SensitivitySection) -> Block:
         ("rank correlation, predicted and measured, 4/3/2 bits", number(section.rank_correlation, 3)),
         ("the same for the quadratic form", number(section.by_quadratic.rank_correlation, 3)),
         ("the same for the squared weight error alone", number(section.trivial_rank_correlation, 3)),
+        ("predicted over measured, by trace", _calibration(section.by_trace)),
+        ("the same for the quadratic form", _calibration(section.by_quadratic)),
         ("prediction that holds", section.holds),
         ("peak memory of the process, bytes", "–" if section.peak_bytes is None else count(section.peak_bytes)),
         ("seed", str(section.seed)),
@@ -110,6 +113,14 @@ def _accuracy(section: SensitivitySection, width: WidthLoss) -> str:
     change = 100 * (width.accuracy - section.baseline_accuracy)
     error = "" if width.accuracy_error is None else f" ± {number(100 * width.accuracy_error, 2)}"
     return f"{percent(width.accuracy)} ({change:+.1f}{error})".replace("-", "−")
+
+
+def _calibration(prediction: Prediction) -> str:
+    """The median over pairs above noise, and how many are near."""
+    if prediction.calibration is None or prediction.within_ten is None:
+        return "–"
+    near = f"{percent(prediction.within_ten)} of {prediction.clear_pairs} pairs above noise within a factor of 10"
+    return f"{number(prediction.calibration, 2)} in the median; {near}"
 
 
 def _slopes(section: SensitivitySection) -> str:
@@ -168,7 +179,8 @@ def allocation(section: AllocateSection) -> Block:
     result = f"Mean weight bits: {number(section.mean_weight_bits)}"
     if section.predicted_loss is not None:
         result += f"; predicted loss increase before fine-tuning: {number(section.predicted_loss, 3)} nats (estimated)"
-    return Block("plan", "Bits per layer", (source, result + "."), tuple(drawn), tuple(tables))
+    said = (source, result + ".", *([section.caution] if section.caution else []))
+    return Block("plan", "Bits per layer", said, tuple(drawn), tuple(tables))
 
 
 def post_training(section: PtqSection) -> Block:

@@ -239,6 +239,9 @@ class AllocateSection(Spec):
     plan: Plan
     source: Literal["solver", "user"]
     predictor: Literal["trace", "quadratic", "measured", "none"]
+    caution: str | None = Field(
+        default=None, description="Where the prediction was found not to rank this network's roundings, or not checked"
+    )
     mean_weight_bits: float
     predicted_loss: float | None
     budget_mean_weight_bits: float | None

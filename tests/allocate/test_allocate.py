@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,13 +10,13 @@ import pytest
 
 from engine.allocate import allocate as allocate_module
 from engine.allocate.allocate import allocate
-from engine.allocate.losses import layer_losses, non_increasing
+from engine.allocate.losses import caution, layer_losses, non_increasing
 from engine.allocate.plan_check import check_plan
 from engine.errors import InvalidSpec
 from engine.network.model import INPUT, Connection, Network, NeuronLayer
 from engine.specs.dynamics import PRESETS
 from engine.specs.plan import NeuronPlan, Plan, WeightPlan
-from engine.specs.report import LayerSensitivity, SensitivitySection, WidthLoss
+from engine.specs.report import LayerSensitivity, Prediction, SensitivitySection, WidthLoss
 from engine.specs.steps import AllocateStep
 
 SIZES = {"w1": (6, 10), "w2": (4, 6)}
@@ -160,6 +161,21 @@ def test_measurements_that_are_all_noise_leave_the_trace() -> None:
     assert used == "measured"
     mostly_noise = [[30.0, 1.0, 0.0], [1.0, 1.0, 0.0]]  # one of four narrow roundings stands clear
     assert layer_losses(section(PREDICTED, mostly_noise, error=5.0), (2, 4, 8), "auto")[1] == "trace"
+
+
+@pytest.mark.parametrize(
+    ("correlation", "said"),
+    [(None, "could not be checked"), (0.3, r"does not rank .* \(rank correlation 0.30\)"), (0.8, None)],
+)
+def test_a_plan_from_a_prediction_that_fails_says_so(correlation: float | None, said: str | None) -> None:
+    found = section(PREDICTED).model_copy(update={"by_trace": Prediction(rank_correlation=correlation)})
+    result = allocate(network(), found, STEP, bytes_of)
+    if said is None:
+        assert result.caution is None
+    else:
+        assert re.search(said, result.caution or "")
+    assert caution(found, "measured") is None
+    assert "quadratic form" in (caution(found, "quadratic") or "")
 
 
 def test_losses_never_rise_with_bits() -> None:

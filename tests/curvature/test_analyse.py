@@ -202,7 +202,7 @@ def test_statement_is_honest(predicted: list[float], verdict: str) -> None:
 
 def test_statement_owns_up_to_the_trivial_predictor_and_to_noise() -> None:
     layers = sensitivities([2.0, 1.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
-    assert "no better than the size of the rounding itself" in judge_predictions(layers).statement
+    assert "so that it is no better than the size of the rounding itself" in judge_predictions(layers).statement
     assert "predicted is 1 times measured in the median of the 3 pairs" in judge_predictions(layers).statement
     noisy = sensitivities([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 3.0, 2.0], error=10.0)
     assert "no measured increase is above twice its standard error" in judge_predictions(noisy).statement
@@ -231,7 +231,18 @@ def test_the_better_prediction_holds() -> None:
     assert found.by_quadratic.rank_correlation == 1.0
     assert found.by_quadratic.calibration == pytest.approx(0.5)
     assert found.by_quadratic.within_ten == 1.0
-    assert "the quadratic form of the actual rounding: 1.00" in found.statement
+    assert "ranking holds on" in found.statement
+    assert "rank correlation 1.00 (the quadratic form of the actual rounding)" in found.statement
+    assert "; by the trace: 0.60; ‖δW‖² alone" in found.statement
+    assert "predicted is 0.5 times measured" in found.statement
+
+
+def test_sizes_that_fail_are_owned_up_to() -> None:
+    layers = sensitivities([100.0, 200.0, 300.0, 4.0], [1.0, 2.0, 3.0, 0.5], [1.0, 3.0, 2.0, 1.0])
+    found = judge_predictions(layers)
+    assert found.by_trace.within_ten == 0.25
+    assert "ranking holds on" in found.statement
+    assert "within a factor of ten in only 25% of them: its size is not to be relied on" in found.statement
 
 
 def test_quadratic_forms_are_those_of_the_explicit_hessian(make_objective: MakeObjective) -> None:
