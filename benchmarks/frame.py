@@ -20,6 +20,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 # name → module; the catalogue of `make bench NAME=…`.
 BENCHMARKS: dict[str, str] = {
     "api": "benchmarks.api",
+    "badfiles": "benchmarks.bad_files",
     "curvature": "benchmarks.curvature",
     "exports": "benchmarks.exports",
     "inference": "benchmarks.inference",

@@ -19,7 +19,7 @@ _SPEED = (
     Row("evaluate.B.snntorch", "x", "higher", 1.5, 3.0),
     Row("evaluate.B.spikingjelly", "x", "higher", 1.2, 2.4),
 )
-PARTS = ("benchmarks.simulation_fixtures",)  # modules with more rows
+PARTS = ("benchmarks.simulation_fixtures", "benchmarks.bad_files")  # modules with more rows
 _MODULES = tuple(importlib.import_module(name) for name in PARTS)
 ROWS: tuple[Row, ...] = (*_SPEED, *(row for module in _MODULES for row in module.ROWS))
 

@@ -1,16 +1,10 @@
-"""Rows of ``make bench NAME=simulation`` that count: fixtures, the reference table, bad files.
+"""Rows of ``make bench NAME=simulation`` that count: fixtures and the reference table.
 
 Included by the benchmark's module: ``ROWS`` and :func:`run` are its own rows; nothing here is timed against a peer.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,9 +36,6 @@ ROWS = (
     Row("fixtures.excused_spikes", "spikes", "lower", 0.0),
     Row("fixtures.worst_membrane_error", "", "lower", 1e-5),
     *(Row(f"reference.{name}.off_by", "samples", "lower", 0.0) for name, *_ in REFERENCE),
-    Row("bad_files.refused", "", "higher", 1.0),
-    Row("bad_files.child_wall", "s", "lower", 1.0),
-    Row("bad_files.child_peak_above_idle", "MiB", "lower", 200.0),
 )
 
 
@@ -52,7 +43,6 @@ def run() -> Iterator[Finding]:
     """All rows, in their order."""
     yield from _fixtures()
     yield from _reference()
-    yield from _bad_files()
 
 
 def _fixtures() -> Iterator[Finding]:
@@ -108,51 +98,6 @@ def _reference() -> Iterator[Finding]:
         found = int((measure(prepare(network), split).counts.argmax(1) == split.y).sum())
         detail = {"correct": found, "expected": correct, "samples": len(split)}
         yield Measured(row, float(abs(found - correct)), None, detail)
-
-
-def _bad_files() -> Iterator[Finding]:
-    """Every hostile model file of the test corpus, in the real intake child."""
-    from tests.hostile.corpus import MODELS
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "upload"
-        MODELS["text"][0](path)
-        _, _, idle = min((_child(path) for _ in range(3)), key=lambda run: run[2])
-        refused, walls, peaks = 0, [], []
-        for build, code, _words in MODELS.values():
-            path.unlink(missing_ok=True)
-            build(path)
-            answer, seconds, peak = _child(path)
-            refused += answer.get("code") == code
-            walls.append(seconds)
-            peaks.append((peak - idle) / 2**20)
-    yield Measured("bad_files.refused", refused / len(MODELS), None, {"files": len(MODELS)})
-    yield Measured("bad_files.child_wall", max(walls), (min(walls), max(walls)))
-    yield Measured("bad_files.child_peak_above_idle", max(peaks), (min(peaks), max(peaks)))
-
-
-def _child(path: Path) -> tuple[dict[str, Any], float, int]:
-    """Answer, wall seconds and peak resident bytes of one check."""
-    asked = {"kind": "model", "path": str(path), "out": str(path) + ".out", "dynamics": {"preset": "nir-paper"}}
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker.intake_child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=ROOT,
-    )
-    if process.stdin is None or process.stdout is None:
-        raise RuntimeError("the child has no pipes")
-    process.stdin.write(json.dumps(asked).encode() + b"\n")
-    process.stdin.flush()
-    answer = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stdin.close()
-    process.stdout.close()
-    return (json.loads(answer) if answer else {"code": "unreadable"}), seconds, usage.ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from engine.data.readers.prophesee import decode_raw
 from engine.data.readers.recording import Recording
 from engine.data.readers.recordings import DECODERS
 from engine.errors import InvalidDataset
-from tests.data.event_files import SENSOR, random_events, write_zip
+from tests.data.event_files import SENSOR, bin_bytes, random_events, write_zip
+from tests.data.make_recordings import FOLDER
 from tests.data.recording_bytes import (
     aedat3_bytes,
     atis_bytes,
@@ -130,16 +131,33 @@ BAD: dict[str, dict[str, tuple[bytes, str, str]]] = {
             "invalid_recording",
             "words of the types",
         ),
+        "EVT 2.0 cut": (evt2_bytes(GOOD)[:-1], "truncated_recording", "whole words of 4 bytes"),
+        "EVT 3.0 cut": (evt3_bytes(GOOD)[:-1], "truncated_recording", "whole words of 2 bytes"),
+        "EVT 3.0 column beyond the sensor": (evt3_bytes([(0, 1, 5, 1)]), "event_out_of_range", "from 0 to 4, found 5"),
+        "EVT 2.0 time runs back": (evt2_bytes([(9, 1, 1, 1), (4, 1, 1, 1)]), "events_out_of_order", "at least 9 µs"),
         "EVT 21.5": (evt2_bytes(GOOD).replace(b"2.0", b"21.5"), "invalid_recording", "found version 21.5"),
         "EVT 3.0 of no size": (evt3_bytes(GOOD).replace(b"5x6", b"0x0"), "invalid_sensor", TWO_SENSORS),
         "EVT 2.0 of 99,999 columns": (evt2_bytes(GOOD).replace(b"5x6", b"99999x6"), "invalid_sensor", TWO_SENSORS),
     },
     ".dat": {
+        "cut": (dat_bytes(GOOD)[:-3], "truncated_recording", "whole words of 8 bytes"),
+        "time runs back": (dat_bytes([(9, 1, 1, 1), (4, 1, 1, 1)]), "events_out_of_order", "at least 9 µs"),
         "no size": (dat_bytes(GOOD).replace(b"Width 5", b"Width 0"), "invalid_sensor", TWO_SENSORS),
         "row beyond the sensor": (dat_bytes([(0, 6, 0, 1)]), "event_out_of_range", "a row from 0 to 5, found 6"),
     },
+    ".aedat4": {
+        "cut": ((FOLDER / "events.aedat4").read_bytes()[:3000], "truncated_recording", "a whole AEDAT 4 file"),
+    },
+    ".bin": {
+        "cut": (bin_bytes(GOOD)[:-2], "truncated_recording", "whole events of 5 bytes, found 198 bytes"),
+    },
 }
 CASES = [(suffix, name, case) for suffix, cases in BAD.items() for name, case in cases.items()]
+
+
+def test_every_format_is_cut() -> None:
+    cut = {suffix for suffix, cases in BAD.items() if any("truncated_recording" in case for case in cases.values())}
+    assert cut == set(DECODERS)
 
 
 @pytest.mark.parametrize(("suffix", "name", "case"), CASES, ids=lambda value: value if isinstance(value, str) else "")
