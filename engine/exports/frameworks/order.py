@@ -23,38 +23,52 @@ def order_edges(graph: Graph) -> tuple[tuple[Edge, ...], tuple[str, ...] | None]
         ((('a', 'w'), ('in', 'a'), ('w', 'a'), ('a', 'out')), None)
     """
     late = set(find_feedback(graph))
-    early = [edge for edge in graph.edges if edge not in late]
-    ranks = _ranks(graph, early)
-    wanted = tuple(sorted(graph.nodes, key=lambda name: (name == graph.output, ranks[name])))
-    left = _steps_to_output(graph, early, wanted)
+    early: dict[str, list[str]] = {name: [] for name in graph.nodes}
+    for source, target in graph.edges:
+        if (source, target) not in late:
+            early[source].append(target)
+    depth = _depths(early)
+    wanted = tuple(sorted(graph.nodes, key=lambda name: (name == graph.output, depth[name], name)))
+    left = _steps_to_output(graph.output, early, wanted)
     longest = len(graph.nodes)
     edges = tuple(sorted(graph.edges, key=lambda edge: (-left.get(edge[1], longest), edge)))
     walked = _walk(graph.input, edges)
     place = {name: index for index, name in enumerate(walked)}
-    fits = walked[-1] == graph.output and all(place[source] < place[target] for source, target in early)
+    fits = walked[-1] == graph.output and all(place[a] < place[b] for a, b in graph.edges if (a, b) not in late)
     return edges, None if fits else wanted
 
 
-def _ranks(graph: Graph, early: list[Edge]) -> dict[str, tuple[int, str]]:
-    """The longest way from the Input, then the name."""
-    depth = dict.fromkeys(graph.nodes, 0)
-    for _ in graph.nodes:  # as often as a way can be long
-        for source, target in early:
-            depth[target] = max(depth[target], depth[source] + 1)
-    return {name: (steps, name) for name, steps in depth.items()}
+def _depths(early: dict[str, list[str]]) -> dict[str, int]:
+    """The longest way to each node over edges that close no loop."""
+    waits = dict.fromkeys(early, 0)
+    for targets in early.values():
+        for target in targets:
+            waits[target] += 1
+    depth, ready = dict.fromkeys(early, 0), [name for name, count in waits.items() if not count]
+    while ready:
+        name = ready.pop()
+        for target in early[name]:
+            depth[target] = max(depth[target], depth[name] + 1)
+            waits[target] -= 1
+            if not waits[target]:
+                ready.append(target)
+    return depth
 
 
-def _steps_to_output(graph: Graph, early: list[Edge], order: tuple[str, ...]) -> dict[str, int]:
+def _steps_to_output(output: str, early: dict[str, list[str]], order: tuple[str, ...]) -> dict[str, int]:
     """The longest way to the Output; nothing for nodes of a loop alone."""
-    left = {graph.output: 0}
+    left = {output: 0}
     for name in reversed(order):
-        ways = [left[target] + 1 for source, target in early if source == name and target in left]
+        ways = [left[target] + 1 for target in early[name] if target in left]
         if ways:
             left[name] = max(ways)
     return left
 
 
 def _walk(start: str, edges: tuple[Edge, ...]) -> list[str]:
+    feeds: dict[str, list[str]] = {}
+    for source, target in edges:
+        feeds.setdefault(source, []).append(target)
     found, waiting = [], [start]
     seen: set[str] = set()
     while waiting:
@@ -62,5 +76,5 @@ def _walk(start: str, edges: tuple[Edge, ...]) -> list[str]:
         if name not in seen:
             seen.add(name)
             found.append(name)
-            waiting += [target for source, target in reversed(edges) if source == name]
+            waiting += reversed(feeds.get(name, []))
     return found
