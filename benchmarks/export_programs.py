@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,8 @@ from engine.errors import NotRepresentable
 from engine.network.model import Network
 from engine.program.program import IntegerProgram
 from engine.specs.dynamics import Dynamics, DynamicsRequest, resolve_dynamics
-from engine.specs.plan import LeakForm, MulShiftLeak, NeuronPlan, Plan, WeightPlan
+from engine.specs.plan import NeuronPlan, Plan, WeightPlan
+from engine.specs.targets import TARGETS
 from tests.fixtures.load import NAMES, load_fixture
 
 BITS = 4
@@ -33,24 +34,43 @@ class Made:
     reason: str = ""
 
 
-def uniform_plan(network: Network, bits: int = BITS, leak: LeakForm | None = None, **neuron: Any) -> Plan:
-    """The same widths everywhere; a scale a channel."""
-    state = NeuronPlan(leak=leak or MulShiftLeak(), **neuron)
+def uniform_plan(network: Network) -> Plan:
+    """The same widths everywhere, a scale a channel, the defaults for neurons."""
+    return _plan(network, NeuronPlan(), "channel")
+
+
+def loihi_plan(network: Network) -> Plan:
+    """As a job for ``loihi2`` plans it, with the same widths everywhere."""
+    target = TARGETS["loihi2"]
+    state = NeuronPlan(
+        state_bits=target.state_bits,
+        fraction_bits=target.fraction_bits or 0,
+        level_bits=target.level_bits,
+        shared_scale=target.shared_scale,
+        leak=target.leak,
+    )
+    return _plan(network, state, target.granularity)
+
+
+def _plan(network: Network, state: NeuronPlan, granularity: Literal["layer", "channel"]) -> Plan:
     return Plan(
-        weights={c.name: WeightPlan(bits=bits) for c in network.weighted},
+        weights={c.name: WeightPlan(bits=BITS, granularity=granularity) for c in network.weighted},
         neurons={layer.name: state for layer in network.layers},
     )
 
 
-def programs(bits: int = BITS) -> Iterator[Made]:
+PlanOf = Callable[[Network], Plan]
+
+
+def programs(plan_of: PlanOf = uniform_plan) -> Iterator[Made]:
     """Every network's program, weights rounded without training (sizes and arithmetic do not depend on it)."""
     for name in NAMES:
         fixture = load_fixture(name)
         dynamics = resolve_dynamics(DynamicsRequest.model_validate(fixture.dynamics))
-        yield _made(name, fixture.nir, dynamics, fixture.x, bits)
+        yield _made(name, fixture.nir, dynamics, fixture.x, plan_of)
     for case in NETWORKS:
         if case.present:
-            yield _made(case.name, case.model, case.dynamics, samples_of(case), bits)
+            yield _made(case.name, case.model, case.dynamics, samples_of(case), plan_of)
 
 
 def samples_of(case: Case) -> NDArray[Any]:
@@ -62,7 +82,7 @@ def samples_of(case: Case) -> NDArray[Any]:
     return x
 
 
-def _made(name: str, nir: Path, dynamics: Dynamics, x: NDArray[Any], bits: int) -> Made:
+def _made(name: str, nir: Path, dynamics: Dynamics, x: NDArray[Any], plan_of: PlanOf) -> Made:
     from engine.network.discretise import discretise
     from engine.network.nir_reader import read_nir
     from engine.program.quantized import start_training, to_program
@@ -70,7 +90,7 @@ def _made(name: str, nir: Path, dynamics: Dynamics, x: NDArray[Any], bits: int) 
     network = discretise(read_nir(nir), dynamics)
     part = x[:SAMPLES, :STEPS].astype(np.int64)
     try:
-        program = to_program(*start_training(network, uniform_plan(network, bits), (0, max(1, int(x.max())))))
+        program = to_program(*start_training(network, plan_of(network), (0, max(1, int(x.max())))))
     except NotRepresentable as error:
         return Made(name, None, part, f"{error.code}: {error.detail}")
     return Made(name, program, part)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.export_programs import Made, programs
+from benchmarks.exports_elsewhere import elsewhere
 from benchmarks.frame import Absent, Finding, Measured, Row
 from engine.exports.c99 import HEADER, SOURCE, export_c99
 from engine.program.pack import program_arrays
@@ -34,6 +35,13 @@ ROWS = (
     Row("c99.differing_values", "values", "lower", 0.0),
     Row("c99.braille.flash", "bytes", "lower", 32768.0),
     Row("c99.braille.ram", "bytes", "lower", 8192.0),
+    Row("verilog.programs", "programs", "higher", 1.0),
+    Row("verilog.failing", "programs", "lower", 0.0),
+    Row("lava.programs", "programs", "higher", 1.0),
+    Row("lava.differing_spikes", "spikes", "lower", 0.0),
+    Row("nir.programs", "programs", "higher", 1.0),
+    Row("nir.exact_differing", "samples", "lower", 0.0),
+    Row("nir.leaky_equal", "share", "higher"),
     Row("mutations.accepted", "folders", "lower", 0.0),
     Row("mutations.crashed", "folders", "lower", 0.0),
     Row("mutations.file_named", "share", "higher", 1.0),
@@ -53,6 +61,7 @@ def run() -> Iterator[Finding]:
     yield from _sizes(written)
     yield from _c99(written)
     yield from _braille(written)
+    yield from elsewhere(written)
     yield from _mutations(written)
 
 
