@@ -32,7 +32,8 @@ def elsewhere(made: list[Made]) -> Iterator[Finding]:
 def _inside(one: Made) -> IntArray:
     if one.program is None:
         raise ValueError(f"{one.name} has no program")
-    return np.clip(one.x, one.program.input.lo, one.program.input.hi)
+    x: IntArray = np.clip(one.x, one.program.input.lo, one.program.input.hi)
+    return x
 
 
 def _verilog(made: list[Made]) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from engine.specs.base import Spec
 from engine.specs.dynamics import AutoDynamics, Dynamics
 from engine.specs.plan import Plan
 from engine.specs.recipes import RECIPES, expand_recipe
-from engine.specs.steps import Step, SweepStep
+from engine.specs.steps import ExportFormat, ExportStep, Step, SweepStep
 from engine.specs.targets import TARGETS, fit_steps, plan_violations, told
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]{0,62}$")]
@@ -59,6 +59,9 @@ class JobRequest(Spec):
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     device: Literal["cpu", "cuda"] = "cpu"
     target: str = Field(default="generic", description="What the program has to fit: a name of GET /v1/targets")
+    exports: tuple[ExportFormat, ...] = Field(
+        default=(), description="Written after integerize, beside those of the steps and the target's own"
+    )
     deadlines: Deadlines = Deadlines()
     label: str | None = Field(default=None, max_length=200)
     labels: dict[LabelName, LabelValue] = Field(default_factory=dict, max_length=16, description="To find jobs by")
@@ -123,7 +126,7 @@ def resolve_job(request: JobRequest, dynamics: Dynamics | None = None) -> Job:
         )
     else:
         steps = request.steps or ()
-    steps = _for_target(request.target, steps)
+    steps = _for_target(request.target, _with_exports(request.exports, steps))
     _check_order(steps)
     _check_gates(request.gates, steps)
     return Job(
@@ -144,6 +147,13 @@ _NEEDS = {
     "integerize": ("allocate", "sweep"),
     "export": ("integerize",),
 }
+
+
+def _with_exports(formats: tuple[ExportFormat, ...], steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps and what ``exports`` asks for besides."""
+    there = {name for step in steps if isinstance(step, ExportStep) for name in step.formats}
+    wanted = tuple(name for name in dict.fromkeys(formats) if name not in there)
+    return (*steps, ExportStep(formats=wanted)) if wanted else steps
 
 
 def _for_target(name: str, steps: tuple[Step, ...]) -> tuple[Step, ...]:

@@ -130,6 +130,12 @@ def test_a_target_with_an_export_gets_it() -> None:
     for name, target in TARGETS.items():
         exports = [step for step in job(name).steps if isinstance(step, ExportStep)]
         assert [step.formats for step in exports] == ([] if target.export is None else [(target.export,)])
+    more = resolve_job(
+        JobRequest(model="m", dataset="d", recipe="microcontroller", target="loihi2", exports=("verilog", "c99"))
+    )
+    assert [step.formats for step in more.steps if isinstance(step, ExportStep)] == [("c99",), ("verilog",), ("lava",)]
+    with pytest.raises(ContradictoryJob, match="step 'export' needs an earlier step 'integerize'"):
+        resolve_job(JobRequest(model="m", dataset="d", recipe="evaluate", exports=("c99",)))
     again = resolve_job(JobRequest(model="m", dataset="d", recipe="microcontroller", target="c99"))
     assert [step.kind for step in again.steps].count("export") == 1
 

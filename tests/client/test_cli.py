@@ -27,7 +27,21 @@ def test_quantize_sends_the_request_and_writes_the_folder(run: Run, service: Any
     out = tmp_path / "out"
     result = run(
         *("quantize", *files, "--dynamics", "sinabs", "--dynamics-set", "membrane_floor=none"),
-        *("--dynamics-set", "dt_s=1e-3", "--repair", "--avg-bits", "4", "--max-drop", "2", "--max-bytes", "100"),
+        *(
+            "--dynamics-set",
+            "dt_s=1e-3",
+            "--repair",
+            "--avg-bits",
+            "4",
+            "--max-drop",
+            "2",
+            "--max-bytes",
+            "100",
+            "--export",
+            "nir",
+            "--export",
+            "c99",
+        ),
         *("--plan", str(plan), "--expect", "0.95", "--seed", "7", "--out", str(out), "--json"),
     )
     assert result.exit_code == 0, result.output
@@ -55,6 +69,7 @@ def test_quantize_sends_the_request_and_writes_the_folder(run: Run, service: Any
     }
     assert (body["mean_weight_bits"], body["program_bytes"], body["expect"], body["seed"]) == (4.0, 100, 0.95, 7)
     assert body["plan"] == {"weights": {}}
+    assert body["exports"] == ["nir", "c99"]
     assert {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()} == {
         "SHA256SUMS",
         "exports/lava/network.net",

@@ -40,6 +40,12 @@ def quantize(
     target: Annotated[
         str | None, typer.Option(metavar="NAME", help="What the program has to fit, as GET /v1/targets lists them.")
     ] = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FORMAT", help="Also write the program as c99, lava, nir, safetensors or verilog. Repeatable."
+        ),
+    ] = None,
     expect: common.Expect = None,
     seed: common.Seed = 0,
     label: common.Label = None,
@@ -60,6 +66,7 @@ def quantize(
         "program_bytes": max_bytes,
         "gates": _given(max_accuracy_drop_points=max_drop, max_program_bytes=max_bytes, max_mean_weight_bits=avg_bits),
         "target": target,
+        "exports": export or None,
         "expect": expect,
         "seed": seed,
         "label": label or model.stem,
