@@ -22,18 +22,19 @@ IN_MEMORY_BYTES = 1 << 29  # of frames in their compact type; beside it a batch,
 Arrays = Mapping[str, ArrayEntry]
 
 
-def load(path: Path, limits: ZipLimits | None = None, in_memory_bytes: int = IN_MEMORY_BYTES) -> Dataset:
+def load(path: Path, limits: ZipLimits | None = None, in_memory_bytes: int | None = None) -> Dataset:
     """A canonical dataset.
 
     Args:
         path: a file that :func:`engine.data.frames.canonicalise_frames` or
             :func:`engine.data.canonical_events.canonicalise_events` wrote.
         limits: bounds on declared bytes; by default none, since the file is the service's own.
-        in_memory_bytes: frames of all splits up to this size are held in memory.
+        in_memory_bytes: frames of all splits up to this size are held in memory; None: ``IN_MEMORY_BYTES``.
 
     Raises:
         InvalidDataset: the file is damaged, or not in canonical form (``missing_array``).
     """
+    most = IN_MEMORY_BYTES if in_memory_bytes is None else in_memory_bytes
     with path.open("rb") as file:
         arrays = open_arrays(file, limits or ZipLimits(max_bytes=1 << 62))
         meta = json.loads(arrays["meta"].read().tobytes()) if "meta" in arrays else None
@@ -46,7 +47,7 @@ def load(path: Path, limits: ZipLimits | None = None, in_memory_bytes: int = IN_
         size = sum(prod(r.shape) * r.dtype.itemsize for r in rows.values() if r is not None)
         splits = {}
         for name, row in rows.items():
-            x = _held(row, size > in_memory_bytes, arrays.get(f"x_{name}"))
+            x = _held(row, size > most, arrays.get(f"x_{name}"))
             splits[name] = Split(x, _labels(arrays.get(f"y_{name}"), len(x)))
         classes = tuple(str(name) for name in arrays["classes"].read())
     origin = Origin(meta["format"], meta["source"], meta["transform"]) if meta else None
