@@ -2,7 +2,8 @@
 
 One process CPU thread each, contestants asked in turn; the same weights, 8 bits in the programs. Rows with AVX-512 and
 with the portable level of the same source; with events given, and with events extracted from dense float frames. That
-event kernel and dense path agree in every output is checked in the same run.
+event kernel and dense path agree in every output is checked in the same run. :mod:`benchmarks.crossover` measures
+from which density on products are quicker than events.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.contestants.ours import train_briefly
+from benchmarks.crossover import CROSSOVER_ROWS, crossovers
 from benchmarks.frame import Absent, Finding, Measured, Row
 from benchmarks.peers import FRAMEWORKS, Peer, Timing, interleave, interpreter, ratio
 from benchmarks.workloads import WORKLOADS
@@ -42,6 +44,7 @@ ROWS = (
     *(Row(f"{name}_input_density", "share", "lower") for name in WORKLOADS),
     *(Row(f"{name}_differing_outputs", "outputs", "lower", must=0) for name in WORKLOADS),
     *(Row(f"{name}_two_threads", "x", "higher") for name in WORKLOADS),
+    *CROSSOVER_ROWS,
 )
 
 
@@ -56,6 +59,7 @@ def run() -> Iterator[Finding]:
             weights = Path(folder) / "weights.npz"
             train_briefly(WORKLOADS[name], weights)
             yield from _workload(name, str(weights), python)
+    yield from crossovers()
 
 
 def _workload(name: str, weights: str, python: Path) -> Iterator[Finding]:

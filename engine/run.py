@@ -30,6 +30,7 @@ from engine.network.model import Network
 from engine.network.own_labels import with_own_labels
 from engine.network.shapes import infer_shapes
 from engine.network.summary import target_facts
+from engine.program.inputs import input_range
 from engine.report.assemble import assemble
 from engine.specs.job import Job
 from engine.specs.recipes import needs_labels
@@ -38,7 +39,6 @@ from engine.specs.target_check import network_violations
 from engine.specs.targets import TARGETS, told
 from engine.steps.checkpoint import load_checkpoint, restore
 from engine.steps.context import ArtifactFile, Context, Events, Work
-from engine.steps.finetune import input_range
 from engine.steps.registry import HANDLERS
 from engine.version import ENGINE_VERSION
 

@@ -44,12 +44,6 @@ def check_fit(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) ->
             "finetune with a distillation of 1"
         )
         raise invalid("unlabelled", detail, "/dataset")
-    if str(dataset.get("dtype", "")).startswith("float") and {"finetune", "ptq", "sweep", "integerize"} & set(steps):
-        detail = (
-            "expected whole numbers as input (spikes or event counts), found fractions: an integer program cannot take "
-            "them; encode the data as spikes or scale it to integers first"
-        )
-        raise invalid("non_integer_input", detail, "/dataset")
 
 
 def _number_of_classes(dataset: Mapping[str, Any]) -> int | None:

@@ -47,7 +47,8 @@ def check_plan(network: Network, plan: Plan, neuron: NeuronPlan | None = None) -
                 "bits are counted in them and must be fewer",
                 f"/plan/neurons/{name}",
             )
-    return Plan(weights={name: plan.weights[name] for name in weights}, neurons=states)
+    kept = {name: plan.weights[name] for name in weights}
+    return Plan(weights=kept, neurons=states, input_bits=plan.input_bits)
 
 
 def _check_names(part: str, given: Iterable[str], known: list[str]) -> None:

@@ -32,6 +32,7 @@ class Rows:
         sample_shape: ``[time, ...]``.
         dtype: of the frames.
         bounds: (low, high) that values are clamped to, or None.
+        step: what one integer step of analogue values is worth, or None.
     """
 
     path: Path
@@ -40,6 +41,7 @@ class Rows:
     sample_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     bounds: tuple[int, int] | None = None
+    step: float | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -52,6 +54,8 @@ class Rows:
     def __getitem__(self, key: slice | Index) -> NDArray[Any]:
         """Frames ``[sample, time, ...]`` of a slice or of sample numbers."""
         values = self._read(self.index[key])
+        if self.step is not None:
+            values = np.floor(values.astype(np.float64) / self.step + 0.5).astype(np.int32)
         return values if self.bounds is None else np.clip(values, *self.bounds)
 
     def take(self, index: Index) -> Rows:
@@ -61,6 +65,10 @@ class Rows:
     def clamped(self, low: int, high: int) -> Rows:
         """The same with values clamped, as a program's input format says."""
         return replace(self, bounds=(low, high))
+
+    def encoded(self, step: float) -> Rows:
+        """Analogue values as integers, ``floor(x/step + 1/2)``, when they are read."""
+        return replace(self, step=step)
 
     def blocks(self) -> Iterator[NDArray[Any]]:
         """All samples, some at a time."""

@@ -11,8 +11,8 @@ from engine.program.event_tables import PreparedEvents
 from engine.program.program import Connection
 
 # share of a product's multiply-adds that events may add before the product is quicker: level → (bytes, float32)
-LINEAR = {"AVX512": (0.25, 1.0), "AVX2": (0.15, 0.6), "DEFAULT": (0.06, 0.25)}
-CONVOLUTION = {"AVX512": (0.15, 0.5), "AVX2": (0.12, 0.4), "DEFAULT": (0.06, 0.25)}
+LINEAR = {"AVX512": (0.25, 1.0), "AVX2": (0.15, 0.7), "DEFAULT": (0.09, 0.35)}
+CONVOLUTION = {"AVX512": (0.2, 0.7), "AVX2": (0.2, 0.7), "DEFAULT": (0.15, 0.5)}
 
 
 def dense_is_quicker(additions: float, products: int, prepared: PreparedEvents, connection: Connection) -> bool:

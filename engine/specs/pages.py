@@ -65,6 +65,7 @@ def plan_page() -> str:
         "Bits per layer, as `allocate` writes them to `plan.json`. Edit it and submit it again (`--plan FILE`, or",
         "`plan` in a job request). `weights` names every weight layer of the network, `neurons` those neuron layers",
         "that should differ from the `neuron` field of [`allocate`](steps.md#allocate). Only `bits` must be written.",
+        "`input_bits` (2 to 16, default 8) is the width of analogue inputs (fractions); whole numbers stay.",
         "",
         "```json",
         json.dumps(example),

@@ -70,3 +70,6 @@ class Plan(Spec):
 
     weights: dict[str, WeightPlan]
     neurons: dict[str, NeuronPlan] = Field(default_factory=dict, description="Layers left out take the defaults")
+    input_bits: int = Field(
+        default=8, ge=2, le=16, description="Width of analogue inputs (fractions); whole numbers enter as they are"
+    )

@@ -16,6 +16,7 @@ from engine.network.measure import Activity, measure
 from engine.network.operations import synaptic_operations
 from engine.network.prepare import prepare
 from engine.network.simulate import Prepared
+from engine.program.inputs import encoded
 from engine.program.runners import measure_program
 from engine.program.simulate import prepare_program
 from engine.report.statistics import accuracy_of, activity_of
@@ -83,11 +84,11 @@ def _prepared(spec: EvaluateStep, work: Work, context: Context) -> Prepared:
 
 
 def _clamped(spec: EvaluateStep, work: Work) -> Split:
-    """The test split; for a program, clamped to its input format as every runtime does."""
+    """The test split; for a program, in integers and clamped to its input format as every runtime does."""
     test = work.data.test
     if spec.of == "network" or work.program is None:
         return test
-    return test.clamped(work.program.input.lo, work.program.input.hi)
+    return encoded(test, work.program.input.scale).clamped(work.program.input.lo, work.program.input.hi)
 
 
 def _check_expectation(expect: float | None, accuracy: Accuracy) -> None:

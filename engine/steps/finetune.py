@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from engine.curvature.logit_scale import margin_scale
-from engine.data.batches import Dataset
-from engine.errors import InvalidDataset, InvalidSpec, NotRepresentable
+from engine.errors import InvalidDataset, InvalidSpec
 from engine.network.measure import readouts
 from engine.network.prepare import prepare
+from engine.program.inputs import IntegerSide, integer_side
 from engine.program.quantized import Parameters, QuantizedForm, start_training, with_parameters
 from engine.report.statistics import accuracy_of
 from engine.specs.plan import Plan
@@ -36,15 +36,17 @@ def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
     Raises:
         InvalidSpec: there is no plan.
         InvalidDataset: there is no training split.
-        NotRepresentable: the inputs are not whole numbers.
+        NotRepresentable: analogue inputs that no weights could scale.
     """
     began = time.perf_counter()
     if work.plan is None:
         raise InvalidSpec("invalid_step", "finetune needs an earlier step 'allocate'", "/steps")
     device = context.device
-    data, scale = _training_data(spec, work, device)
+    plan, side = work.plan, integer_side(work.network, work.data, work.plan)
+    given, work = work, replace(work, network=side.network, data=side.data)
+    data, scale = _training_data(spec, given, work, device)
     rate = spec.learning_rate or default_rate(work.network, spec.start)
-    form, start = _start(spec, work, work.plan, context)
+    form, start = _start(spec, side, plan, context)
     saved = dict(context.saved or {}) if context.saved_step == work.index else {}
     done: dict[str, Any] = {}
 
@@ -53,7 +55,7 @@ def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
 
         def on_epoch(current: TrainingState, epoch: Epoch) -> None:
             done[phase] = asdict(current)
-            save_checkpoint(context, work, done)
+            save_checkpoint(context, given, done)
             context.events.progress(
                 f"finetune:{phase}", epoch.epoch, spec.epochs, "",
                 train_loss=epoch.train_loss, validation_accuracy=epoch.validation_accuracy,
@@ -81,35 +83,18 @@ def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
         resumed_from_epoch=_resumed_epoch(saved),
         seconds=time.perf_counter() - began,
     )
-    return replace(work, quantized=(form, quantized.parameters), sections=(*work.sections, section))
+    return replace(given, quantized=(form, quantized.parameters), sections=(*work.sections, section))
 
 
-def input_range(data: Dataset) -> tuple[int, int]:
-    """Smallest and largest input value of the training split (0 included): the program's input format.
-
-    Raises:
-        NotRepresentable: inputs are not whole numbers.
-    """
-    if not data.whole_numbers:
-        raise NotRepresentable(
-            "non_integer_input",
-            "expected whole numbers as input (spikes or event counts), found fractions: an integer program cannot take "
-            "them; encode the data as spikes or scale it to integers first",
-            "x_train",
-        )
-    low, high = (data.test if data.train is None else data.train).value_range()
-    return min(0, int(low)), max(1, int(high))
-
-
-def _start(spec: FinetuneStep, work: Work, plan: Plan, context: Context) -> tuple[QuantizedForm, Parameters]:
+def _start(spec: FinetuneStep, side: IntegerSide, plan: Plan, context: Context) -> tuple[QuantizedForm, Parameters]:
     """The form under the plan and where its training starts."""
-    form, parameters = start_training(work.network, plan, input_range(work.data), context.device)
-    train_split = work.data.train
+    form, parameters = start_training(side.network, plan, side.limits, context.device)
+    train_split = side.data.train
     if spec.start == "mse" or train_split is None:
         return form, parameters
     rows = np.random.default_rng(context.job.seed).permutation(len(train_split))[: spec.start_samples]
     rounded = second_order_start(form, parameters, train_split.x[np.sort(rows)])
-    names = [c.name for c in work.network.weighted]
+    names = [c.name for c in side.network.weighted]
     if same := [name for name in names if rounded[f"weight:{name}"] is parameters[f"weight:{name}"]]:
         context.events.log(
             f"finetune: no second-order start for {', '.join(same)} (grouped, 1 bit, or too many inputs)"
@@ -117,13 +102,15 @@ def _start(spec: FinetuneStep, work: Work, plan: Plan, context: Context) -> tupl
     return form, rounded
 
 
-def _training_data(spec: FinetuneStep, work: Work, device: torch.device) -> tuple[TrainingData, float]:
-    """Tensors on the device, with the float network's readout as teacher, and the factor from counts to logits."""
+def _training_data(spec: FinetuneStep, given: Work, work: Work, device: torch.device) -> tuple[TrainingData, float]:
+    """Tensors on the device, with the float network's readout as teacher, and the factor from counts to logits.
+
+    ``given`` holds the float network and its data, ``work`` their integer side.
+    """
     train_split, val = work.data.train, work.data.val
-    if train_split is None or val is None:
+    if train_split is None or val is None or given.data.train is None:
         raise InvalidDataset("only_test_split", "finetune needs training samples, the file has the test split alone")
-    input_range(work.data)
-    counts = readouts(prepare(work.network, device=device), train_split)
+    counts = readouts(prepare(given.network, device=device), given.data.train)
     teacher, y = torch.as_tensor(counts, device=device), torch.as_tensor(train_split.y, device=device)
     data = TrainingData(
         x=samples_on(train_split.x, device),

@@ -18,6 +18,7 @@ from engine.network.model import Network
 from engine.network.nir_writer import write_nir
 from engine.network.simulate import run
 from engine.program.bounds import multiplications, program_bounds
+from engine.program.inputs import integer_side
 from engine.program.program import IntegerProgram
 from engine.program.quantized import start_training, to_program, with_parameters
 from engine.program.simulate import prepare_program
@@ -27,7 +28,6 @@ from engine.specs.report import ProgramLayer, ProgramSection
 from engine.specs.sizes import weight_bytes
 from engine.specs.steps import IntegerizeStep
 from engine.steps.context import ArtifactFile, Context, Work
-from engine.steps.finetune import input_range
 from engine.version import ENGINE_VERSION
 
 BATCH = 32  # test samples compared at once
@@ -54,9 +54,11 @@ def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
     began = time.perf_counter()
     if work.plan is None:
         raise InvalidSpec("invalid_step", "integerize needs an earlier step 'allocate'", "/steps")
-    form, parameters = work.quantized or start_training(work.network, work.plan, input_range(work.data), context.device)
+    side = integer_side(work.network, work.data, work.plan)
+    form, parameters = work.quantized or start_training(side.network, work.plan, side.limits, context.device)
     program = to_program(form, parameters)
-    test = work.data.test
+    program = replace(program, input=replace(program.input, scale=side.scale))
+    test = side.data.test
     provenance = {"engine": ENGINE_VERSION, "torch": torch.__version__, "seed": str(context.job.seed)}
     written = write_program(program, context.out / "program", test.x, provenance, spec.golden_samples)
     agreement = compare(program, context, test.x)
@@ -87,9 +89,9 @@ def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
         ArtifactFile("program-manifest", "program/manifest.json", "application/json"),
         ArtifactFile("program-golden", "program/golden.npz", "application/octet-stream"),
     ]
-    tuned = tuned_graph(work.graph, with_parameters(work.network, parameters))
+    tuned = None if side.changed else tuned_graph(work.graph, with_parameters(work.network, parameters))
     if tuned is None:
-        context.events.log("network.nir is not written: a composed layer has no node of its own to hold its weights")
+        context.events.log("network.nir is not written: weights of composed or scaled layers have no node of their own")
     else:
         write_nir(tuned, context.out / "network.nir")
         artifacts.append(ArtifactFile("finetuned-model", "network.nir", "application/x-hdf5"))

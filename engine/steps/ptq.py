@@ -12,12 +12,12 @@ from engine.data.batches import Split
 from engine.errors import InvalidDataset, InvalidSpec
 from engine.network.measure import measure
 from engine.network.prepare import prepare
+from engine.program.inputs import encoded, integer_side
 from engine.program.quantized import Parameters, QuantizedForm, prepare_quantized, start_training
 from engine.quantizers.calibration import calibration
 from engine.specs.report import PtqSection
 from engine.specs.steps import PtqStep
 from engine.steps.context import Context, Work
-from engine.steps.finetune import input_range
 from engine.training.second_order_start import second_order_start
 
 
@@ -27,7 +27,7 @@ def ptq_step(spec: PtqStep, work: Work, context: Context) -> Work:
     Raises:
         InvalidSpec: there is no plan.
         InvalidDataset: there is no training split.
-        NotRepresentable: the inputs are not whole numbers.
+        NotRepresentable: analogue inputs that no weights could scale.
     """
     began = time.perf_counter()
     train = work.data.train
@@ -37,13 +37,15 @@ def ptq_step(spec: PtqStep, work: Work, context: Context) -> Work:
         raise InvalidDataset("only_test_split", "ptq needs samples to calibrate on, the file has the test split alone")
     rows = np.sort(np.random.default_rng(context.job.seed).permutation(len(train))[: spec.samples])
     samples = train.take(rows)
-    first, start = start_training(work.network, work.plan, input_range(work.data), context.device)
+    side = integer_side(work.network, work.data, work.plan)
+    seen = encoded(samples, side.scale)
+    first, start = start_training(side.network, work.plan, side.limits, context.device)
     context.events.progress("ptq", 0, 2, spec.calibration)
     rule = calibration(spec.calibration, spec.percentile)
-    form, parameters = start_training(work.network, work.plan, input_range(work.data), context.device, rule)
+    form, parameters = start_training(side.network, work.plan, side.limits, context.device, rule)
     plain: list[str] = []
     if spec.calibration == "second_order":
-        before, parameters = parameters, second_order_start(form, parameters, samples.x)
+        before, parameters = parameters, second_order_start(form, parameters, seen.x)
         names = [c.name for c in work.network.weighted]
         plain = [name for name in names if parameters[f"weight:{name}"] is before[f"weight:{name}"]]
     context.events.progress("ptq", 1, 2, "comparing with the float network")
@@ -52,8 +54,8 @@ def ptq_step(spec: PtqStep, work: Work, context: Context) -> Work:
         calibration=spec.calibration,
         samples=len(samples),
         plain=tuple(plain),
-        agreement=_agreement(form, parameters, samples, wanted),
-        agreement_before=_agreement(first, start, samples, wanted),
+        agreement=_agreement(form, parameters, seen, wanted),
+        agreement_before=_agreement(first, start, seen, wanted),
         seconds=time.perf_counter() - began,
     )
     return replace(work, quantized=(form, parameters), sections=(*work.sections, section))

@@ -17,8 +17,10 @@ from engine.errors import EngineError, InvalidDataset
 from engine.network.measure import measure
 from engine.network.operations import synaptic_operations
 from engine.network.prepare import prepare
+from engine.program.inputs import encoded, integer_side
 from engine.program.program import IntegerProgram
 from engine.program.quantized import QuantizedForm, start_training, to_program
+from engine.program.runners import measure_program
 from engine.program.simulate import prepare_program
 from engine.program.sizes import float_bytes, mean_weight_bits, program_bytes, state_bytes
 from engine.report.statistics import accuracy_of, paired_drop
@@ -30,7 +32,7 @@ from engine.specs.targets import TARGETS, fit_steps
 from engine.steps.allocate import allocate_step
 from engine.steps.checkpoint import save_checkpoint
 from engine.steps.context import ArtifactFile, Context, Events, Work
-from engine.steps.finetune import finetune_step, input_range
+from engine.steps.finetune import finetune_step
 from engine.steps.ptq import ptq_step
 from engine.steps.sensitivity import sensitivity_step
 
@@ -186,7 +188,8 @@ def _judge(
     variant: _Variant, program: IntegerProgram, plan: Plan, work: Work, val: Split, device: torch.device
 ) -> tuple[SweepPoint, np.ndarray[Any, np.dtype[np.bool_]]]:
     prepared = prepare_program(program, device)
-    activity = measure(prepared, val.clamped(program.input.lo, program.input.hi))
+    seen = encoded(val, integer_side(work.network, work.data, plan).scale)
+    activity = measure_program(program, seen.clamped(program.input.lo, program.input.hi), device).activity
     right = activity.counts.argmax(1) == val.y
     size = program_bytes(program)
     operations = synaptic_operations(prepared, activity.busy, val.x.shape[1])
@@ -216,7 +219,8 @@ def _packed(form: QuantizedForm) -> dict[str, Any]:
 
 def _unpacked(work: Work, one: Mapping[str, Any], device: torch.device) -> QuantizedForm:
     plan, kept = Plan.model_validate_json(one["plan"]), one["form"]
-    form, _ = start_training(work.network, plan, input_range(work.data), device)
+    side = integer_side(work.network, work.data, plan)
+    form, _ = start_training(side.network, plan, side.limits, device)
     return replace(
         form,
         exponents={name: value.numpy() for name, value in kept["exponents"].items()},

@@ -11,7 +11,7 @@ import torch
 
 import runtime
 from engine.data.load import load
-from engine.errors import EngineError, ExpectationMissed, InvalidDataset, NotRepresentable
+from engine.errors import EngineError, ExpectationMissed, InvalidDataset
 from engine.network.canonical import read_canonical
 from engine.network.discretise import discretise
 from engine.network.prepare import prepare
@@ -165,10 +165,21 @@ def test_test_split_alone_is_for_evaluate(inputs: Inputs, tmp_path: Path) -> Non
     assert caught.value.code == "only_test_split"
 
 
-def test_fractions_are_refused_by_name(inputs: Inputs, tmp_path: Path) -> None:
-    with pytest.raises(NotRepresentable, match="expected whole numbers as input") as caught:
-        go(Inputs(inputs.model, inputs.dataset.with_name("fractions-data.npz")), tmp_path)
-    assert caught.value.code == "non_integer_input"
+def test_fractions_become_integers_of_a_declared_width(inputs: Inputs, tmp_path: Path) -> None:
+    """The program scales analogue inputs itself: the runtime gets the fractions and counts what the job counted."""
+    given = Inputs(inputs.model, inputs.dataset.with_name("fractions-data.npz"))
+    go(given, tmp_path)
+    program = runtime.read_program(tmp_path / "program")
+    assert program.input.scale is not None
+    assert np.log2(float(program.input.scale)) % 1 == 0
+    x = load(given.dataset).test.x
+    assert x.dtype.kind == "f"
+    train = load(given.dataset).train
+    assert train is not None
+    assert 64 <= np.abs(program.input.integers(train.x)).max() <= 127  # 8 bits, the default, in full use
+    counts = runtime.run(program, program.input.integers(x)).counts
+    with np.load(tmp_path / "counts-program.npz") as file:
+        np.testing.assert_array_equal(file["counts"], counts)
 
 
 def test_the_caller_keeps_its_floating_point_mode(inputs: Inputs, tmp_path: Path) -> None:
