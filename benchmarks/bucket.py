@@ -19,7 +19,7 @@ from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 NAME = "spikebit"
 Fault = Literal["refuse", "break", "lose"]
@@ -112,6 +112,21 @@ class _Handler(BaseHTTPRequestHandler):
             headers["Last-Modified"] = formatdate(found.put_at, usegmt=True)
         return self._answer(404 if found is None else 200, b"" if found is None else found.data, headers)
 
+    def do_POST(self) -> None:
+        """Several objects, gone: how the service's client deletes."""
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        fault = self.bucket.fault()
+        if fault in ("refuse", "break"):
+            return self._fail(fault)
+        keys = [unescape(key) for key in re.findall(r"<Key>(.*?)</Key>", body)]
+        with self.bucket.lock:
+            for key in keys:
+                self.bucket.objects.pop(key, None)
+        if fault == "lose":
+            return self._fail("break")
+        rows = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+        return self._answer(200, f'<?xml version="1.0"?><DeleteResult>{rows}</DeleteResult>'.encode())
+
     def do_DELETE(self) -> None:
         """An object, gone."""
         fault = self.bucket.fault()
@@ -153,12 +168,19 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+    def handle_error(self, *_: object) -> None:
+        """A client that was killed says nothing new."""
+
+
 @contextmanager
 def run_bucket(seed: int = 0) -> Iterator[tuple[Bucket, dict[str, str]]]:
     """A server on loopback; yields its bucket and the variables by which the service finds it."""
     bucket = Bucket(seed)
     handler = type("Handler", (_Handler,), {"bucket": bucket})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, name="bucket", daemon=True)
     thread.start()

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
 from jobs.database import Database
@@ -39,6 +39,7 @@ CHUNK = 1 << 20
 ONE_PUT_BYTES = 64 << 20  # above this S3 wants parts, and create-only is a look before the put
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _KEY = re.compile(r"t/([A-Za-z0-9_-]{1,64})/sha256/([0-9a-f]{64})")
+_MOST_ERRORS = 5  # then the store is away
 _PAGE = 1000  # objects of one look
 _TENANT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -225,11 +226,20 @@ class Blobs:
             before = self._database.now(session) - timedelta(seconds=older_than_s)
         if strays:
             self._adopt(before)
-        gone = sum(self._drop(tenant, digest, before) for tenant, digest in collectable(self._database, before))
+        gone, errors = 0, []
+        for tenant, digest in collectable(self._database, before):
+            try:
+                gone += self._drop(tenant, digest, before)
+            except (OSError, BaseError) as error:  # one that cannot be deleted does not keep the others
+                errors.append(error)
+                if len(errors) == _MOST_ERRORS:
+                    break
         for stale in self.temporary.glob("blob-*"):  # what a killed process left
             with contextlib.suppress(FileNotFoundError):
                 if stale.stat().st_mtime < time.time() - older_than_s:
                     stale.unlink()
+        if errors:
+            raise OSError(f"{len(errors)} blobs could not be deleted: {errors[0]}") from errors[0]
         return gone
 
     def check(self) -> None:
@@ -254,11 +264,16 @@ class Blobs:
 
     def _drop(self, tenant_id: str, digest: str, before: datetime | None) -> bool:
         key = _key(tenant_id, digest)
-        if self._root is None:  # nothing else undoes the deletion of an object that is put again in between
+        # Inside the transaction, for nothing undoes the deletion of an object that is put again in between. Not on
+        # SQLite, where every writer would wait for the store.
+        if self._root is None and not self._database.is_sqlite:
             delete = partial(obstore.delete, self._store, key)
             return drop_blob_row(self._database, tenant_id, digest, before, delete)
         if not drop_blob_row(self._database, tenant_id, digest, before):
             return False
+        if self._root is None:
+            obstore.delete(self._store, key)
+            return True
         path, aside = self._root / key, self.temporary / f"blob-{os.urandom(8).hex()}"
         with contextlib.suppress(FileNotFoundError):
             path.rename(aside)

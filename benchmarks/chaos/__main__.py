@@ -99,7 +99,7 @@ def _one_more(folder: Path, before: Verdict, commit: str) -> None:
         seconds=float(os.environ.get("SLICE_S") or 1200),
         kills=max(1, KILLS - before.kills),
         jobs=max(0, JOBS - before.jobs),
-        every_s=float(os.environ.get("EVERY_S") or 0.7),
+        every_s=float(os.environ.get("EVERY_S") or 0.45),
         seed=number,
     )
     print(f"slice {number}: {before.kills} kills and {before.jobs} jobs so far", file=sys.stderr)

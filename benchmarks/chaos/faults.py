@@ -22,7 +22,7 @@ from benchmarks.stack import Stack
 from jobs.clock import CLOCK_VARIABLE
 
 CLOCK_STEP_S = 900.0
-STORM_S, CALM_S = 15.0, 35.0  # kills come in storms: a process that restarts is hit too, and jobs get somewhere
+STORM_S, CALM_S = 12.0, 48.0  # kills come in storms: a process that restarts is hit too, and jobs get somewhere
 DOWN_S = (0.0, 1.0)  # a killed part comes back after this
 FAULT_S = (0.3, 2.5)  # how long a store fails
 STEADY_S = 0.05
@@ -68,7 +68,7 @@ class Faults(threading.Thread):
             (self._kill_redis, 4),
             (self._flush_redis, 0.5),
             (self._break_store, 1.5),
-            (self._step_clock if postgres is None else self._restart_postgres, 1),
+            (self._step_clock if postgres is None else self._restart_postgres, 0.7),
         ]
         self._kinds, self._weights = [kind for kind, _ in kinds], [weight for _, weight in kinds]
 

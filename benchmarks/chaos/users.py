@@ -27,7 +27,7 @@ FINETUNE = {
     "finetune": {"epochs": 4, "batch_size": 32, "float_control": False},
 }
 REQUESTS: tuple[tuple[dict[str, Any], float], ...] = (
-    ({"recipe": "evaluate"}, 10),
+    ({"recipe": "evaluate"}, 14),
     ({"recipe": "sensitivity", "options": {"sensitivity": FINETUNE["sensitivity"]}}, 1),
     ({"recipe": "hessian-mixed", "mean_weight_bits": 4.0, "options": FINETUNE}, 2),
 )

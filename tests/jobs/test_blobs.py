@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,18 @@ def test_a_row_stays_where_the_object_cannot_be_deleted(blobs: Blobs, tenant: Te
     with pytest.raises(OSError, match="away"):
         drop_blob_row(tenant.database, "default", digest, None, refuse)
     assert blobs.exists("default", digest)
+
+
+def test_one_that_cannot_be_deleted_keeps_no_other(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    digests = [blobs.put_bytes("default", b"%d" % number).digest for number in range(3)]
+    drop = blobs._drop
+
+    def stubborn(tenant_id: str, digest: str, before: datetime | None) -> bool:
+        if digest == digests[0]:
+            raise OSError("read-only")
+        return drop(tenant_id, digest, before)
+
+    monkeypatch.setattr(blobs, "_drop", stubborn)
+    with pytest.raises(OSError, match="1 blobs could not be deleted: read-only"):
+        blobs.collect(-5)
+    assert [blobs.exists("default", digest) for digest in digests] == [True, False, False]
