@@ -72,6 +72,7 @@ class Stack:
         self.key = generate_key()
         self.redis_port = free_port()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._extra: dict[str, tuple[Mapping[str, str], tuple[str, ...]]] = {}
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.computes = [f"compute-{number}" for number in range(plan.compute)]
@@ -115,13 +116,19 @@ class Stack:
         except httpx.HTTPError as error:
             raise RuntimeError(f"the API does not answer ({error}): …{self.log('api')[-2000:]}") from error
 
+    def add(self, part: str, own: Mapping[str, str], prefix: tuple[str, ...] = ()) -> None:
+        """Start one more part, with settings of its own and by a command that runs it elsewhere."""
+        self._extra[part] = own, prefix
+        self.parts.append(part)
+        self.start(part)
+
     def start(self, part: str) -> None:
         """Start a part that does not run."""
-        own = self.plan.own.get(part, {})
+        own, prefix = self._extra.get(part, (self.plan.own.get(part, {}), ()))
         passed = (self._listener.fileno(),) if part == "api" else ()
         with (self.folder / f"{part}.log").open("ab") as log:
             process = subprocess.Popen(
-                self._command(part),
+                [*prefix, *self._command(part)],
                 env=self._environment() | prefixed(own),
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,

@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import frame
 from benchmarks.chaos.checker import RULES, Verdict, judge
+from benchmarks.chaos.commit import code_commit
 from benchmarks.chaos.history import History, read_history
 from benchmarks.chaos.run import SETTINGS, Slice, run_slice
 from benchmarks.environment import ROOT, describe
@@ -87,12 +87,6 @@ def findings(verdict: Verdict) -> Iterator[Finding]:
         yield Measured(row.name, verdict.violations[rule], detail={"found": found[:20]} if found else None)
 
 
-def code_commit() -> str:
-    """The commit, marked where the tree differs from it in more than results."""
-    changed = _git("status", "--porcelain", "--", ".", ":!benchmarks/results")
-    return _git("rev-parse", "HEAD") + ("-changed" if changed else "")
-
-
 def _one_more(folder: Path, before: Verdict, commit: str) -> None:
     number = len(list(folder.glob("*.jsonl")))
     slice_ = Slice(
@@ -109,10 +103,6 @@ def _one_more(folder: Path, before: Verdict, commit: str) -> None:
         run_slice(slice_, history)
     finally:
         history.close()
-
-
-def _git(*words: str) -> str:
-    return subprocess.run(("git", *words), cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -146,11 +146,13 @@ def _layout(name: str, folder: Path, options: Slice, number: int, history: Histo
         plan = Plan(folder, SETTINGS, url, own=own, compute=2, variables=variables, niceness=NICENESS)
         started = stack.enter_context(Stack(plan))
         inputs = upload_inputs(started)
+        faults = Faults(name, started, history, options.every_s, seed, postgres, bucket)
+        stack.callback(faults.halt)  # before the stack ends: nothing is to be revived behind its back
         yield Running(
             name,
             started,
             Users(name, started, inputs, history, seed),
-            Faults(name, started, history, options.every_s, seed, postgres, bucket),
+            faults,
             url or f"sqlite:///{started.data / 'spikebit.db'}",
             bucket,
         )
