@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, str] = {
     "plans": "benchmarks.plans",
     "prediction": "benchmarks.prediction",
     "quality": "benchmarks.quality",
+    "scaling": "benchmarks.scaling",
     "service": "benchmarks.scale",
     "simulation": "benchmarks.simulation",
     "streaming": "benchmarks.streaming",

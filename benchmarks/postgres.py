@@ -28,7 +28,7 @@ class Postgres:
     def __init__(self, folder: Path, binaries: Path, as_user: list[str], settings: str) -> None:
         self.port = free_port()
         self._as_user = as_user
-        data = folder / "data"
+        data = self._data = folder / "data"
         initdb: list[str | Path] = [
             binaries / "initdb",
             "-D",
@@ -54,6 +54,10 @@ class Postgres:
     def stop(self, mode: str = "immediate") -> None:
         """Stop it; ``immediate`` is a crash: the next start recovers from the log."""
         self._run([*self._control, "-m", mode, "stop"])
+
+    def pid(self) -> int:
+        """Of the server's first process; the others are its children."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
 
     def new_database(self) -> str:
         """SQLAlchemy URL of a fresh schema: a database is 300 files, which a busy disk takes long to remove."""

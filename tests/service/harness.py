@@ -154,7 +154,7 @@ class ScaleOut(Service):
 @contextmanager
 def run_embedded(folder: Path, **settings: str) -> Iterator[Embedded]:
     """One command, until READY."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     environment = without_settings() | prefixed(QUICK | settings | {"DATA": str(folder)})
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(

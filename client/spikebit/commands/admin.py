@@ -1,20 +1,26 @@
-"""``spikebit admin``: keys, the queue, drains and jobs that a worker does not let go; needs an operator's key."""
+"""``spikebit admin``: keys, the queue, drains, jobs that a worker does not let go (an operator's key), and backups."""
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
 import typer
 from rich.table import Table
 
+from spikebit.backup import Backup, back_up, restore
 from spikebit.commands import common
 from spikebit.commands.uploads import RecordId
 from spikebit.display import print_json, stdout
+from spikebit.endpoint import state_folder
 
 app = typer.Typer(help="Operate the service.", no_args_is_help=True)
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
+Data = Annotated[Path | None, typer.Option(help="The data folder; default: SPIKEBIT_DATA, else the user's.")]
 Scope = Annotated[str, typer.Argument(help="*: every worker; or a host, or a worker's name.")]
 
 
@@ -99,6 +105,35 @@ def resume(scope: Scope = "*") -> None:
     with common.connect() as client:
         client.operate("DELETE", f"/v1/admin/drains/{quote(scope, safe='')}")
     stdout().print(f"resumed {scope}", markup=False)
+
+
+@app.command("backup")
+@common.guarded
+def backup(
+    target: Annotated[Path, typer.Argument(help="A new folder.")], data: Data = None, as_json: common.AsJson = False
+) -> None:
+    """Copy the data folder of an embedded service of this machine, which may go on running."""
+    _say("backed up", back_up(data or state_folder(os.environ), target), target, as_json)
+
+
+@app.command("restore")
+@common.guarded
+def restore_backup(
+    source: Annotated[Path, typer.Argument(help="What ``backup`` has made.")],
+    data: Data = None,
+    as_json: common.AsJson = False,
+) -> None:
+    """Put a backup into a data folder that no service uses."""
+    folder = data or state_folder(os.environ)
+    _say("restored", restore(source, folder), folder, as_json)
+
+
+def _say(done: str, what: Backup, folder: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(what))
+        return
+    megabytes = what.blob_bytes / 1e6
+    stdout().print(f"{done} {what.jobs} jobs and {what.blobs} blobs ({megabytes:.1f} MB): {folder}", markup=False)
 
 
 def _table(rows: list[dict[str, object]], columns: tuple[str, ...], as_json: bool) -> None:
