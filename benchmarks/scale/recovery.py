@@ -95,7 +95,7 @@ def _wait(client: Client, job: str) -> dict[str, Any]:
     record = client.wait_job(job, deadline=time.monotonic() + PATIENCE_S)
     if record.status != "succeeded":
         raise RuntimeError(f"{job} ended as {record.status}: {record.raw['problem']}")
-    return record.raw
+    return dict(record.raw)
 
 
 def _digests(client: Client, record: dict[str, Any]) -> dict[str, str]:
