@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.cost import Operations, count_operations
+from runtime.cost import Operations, count_operations, state_bytes
+from runtime.energy import Energy, estimate_energy
 from runtime.errors import ProgramError
 from runtime.program import IntArray
 from runtime.reader import read_program
@@ -29,6 +30,8 @@ class Applied:
     clamped: int
     saturated: dict[str, int]
     operations: Operations
+    energy: tuple[Energy, ...]
+    runner: str = "numpy"
 
     def write(self, path: Path) -> None:
         """The readout as ``counts`` of an npz."""
@@ -55,10 +58,12 @@ def apply_program(folder: Path, x: NDArray[Any], y: NDArray[Any] | None = None) 
         clamped += trace.clamped
         saturated = {name: times + trace.saturated[name] for name, times in saturated.items()}
         operations += count_operations(program, np.clip(part, program.input.lo, program.input.hi), trace.spikes)
+    payload = (folder if (folder / "manifest.json").is_file() else folder / "program") / "payload.bin"
+    energy = estimate_energy(operations, payload.stat().st_size + state_bytes(program))
     whole = np.concatenate(counts)
     predictions = whole.argmax(axis=1)  # the lowest index among equals
     accuracy = None if y is None else float((predictions == y).mean())
-    return Applied(whole, [int(p) for p in predictions], accuracy, clamped, saturated, operations)
+    return Applied(whole, [int(p) for p in predictions], accuracy, clamped, saturated, operations, energy)
 
 
 def read_samples(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from math import prod
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from runtime.program import INPUT, Connection, IntArray, Program
 from runtime.sums import apply_map
+from runtime.updates import needed_updates
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,22 @@ class Operations:
     """Sums over samples and steps.
 
     ``synaptic``: weights added for values that are not 0. ``dense``: multiply-adds of a runner that skips nothing.
-    ``updates``: neuron updates of a runner that steps every neuron.
+    ``updates``: neuron updates of a runner that steps every neuron; ``needed``: those of one that skips
+    (:mod:`runtime.updates`). ``multiplied``: products among them, of values beyond ±1 and of leaks. ``moved_bits``:
+    weights read and states read and written, at declared widths. ``dense_...``: the same where nothing is skipped.
     """
 
     synaptic: int = 0
     dense: int = 0
     updates: int = 0
+    needed: int = 0
+    multiplied: int = 0
+    dense_multiplied: int = 0
+    moved_bits: int = 0
+    dense_moved_bits: int = 0
 
     def __add__(self, other: Operations) -> Operations:
-        return Operations(self.synaptic + other.synaptic, self.dense + other.dense, self.updates + other.updates)
+        return Operations(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def count_operations(program: Program, x: IntArray, spikes: dict[str, NDArray[Any]]) -> Operations:
@@ -40,16 +48,35 @@ def count_operations(program: Program, x: IntArray, spikes: dict[str, NDArray[An
     A delay moves an event without removing it; events that a run ends before are counted as well.
     """
     steps = x.shape[0] * x.shape[1]
-    synaptic = dense = 0
+    total = Operations()
     for connection in program.connections:
         values = x if connection.source == INPUT else spikes[connection.source]
         active = values.reshape(steps, *values.shape[2:])
         for part in connection.before:
             active = apply_map(part, active.astype(np.int64))
         fan_out = _fan_out(connection, active.shape[1:])
-        synaptic += int(((active != 0).sum(axis=0) * fan_out).sum())
-        dense += int(fan_out.sum()) * steps
-    return Operations(synaptic, dense, steps * sum(prod(layer.shape) for layer in program.layers))
+        synaptic, dense = int(((active != 0).sum(axis=0) * fan_out).sum()), int(fan_out.sum()) * steps
+        wide = connection.weight is not None and max(map(abs, connection.values)) > 1
+        total += Operations(
+            synaptic=synaptic, dense=dense, multiplied=synaptic * wide, dense_multiplied=dense * wide,
+            moved_bits=synaptic * connection.bits, dense_moved_bits=dense * connection.bits,
+        )  # fmt: skip
+    needed = needed_updates(program, x, spikes)
+    for layer in program.layers:
+        every, some = steps * prod(layer.shape), int(needed[layer.name].sum())
+        products = sum(leak is not None and leak.kind == "mul_shift" for leak in (layer.leak_v, layer.leak_i))
+        bits = 2 * layer.state_bits * (1 if layer.leak_i is None else 2)  # read and written
+        total += Operations(
+            updates=every, needed=some, multiplied=some * products, dense_multiplied=every * products,
+            moved_bits=some * bits, dense_moved_bits=every * bits,
+        )  # fmt: skip
+    return total
+
+
+def state_bytes(program: Program) -> int:
+    """Membranes and currents at their declared widths; the spikes that delays and resets keep are left out."""
+    bits = [prod(la.shape) * la.state_bits * (1 if la.leak_i is None else 2) for la in program.layers]
+    return -(-sum(bits) // 8)
 
 
 def _fan_out(connection: Connection, shape: tuple[int, ...]) -> IntArray:

@@ -174,13 +174,13 @@ def _outer_sums(program: Program, layer: Layer, block: set[str], seen: dict[str,
     for connection in program.into(layer.name):
         if connection.source in block:
             continue
-        values = _late(connection, seen[connection.source].astype(np.int64))
+        values = late(connection, seen[connection.source].astype(np.int64))
         rows = values.reshape(steps * samples, *values.shape[2:])  # [time·sample, ...]
         total += synaptic_sum(connection, rows).reshape(total.shape) << layer.fraction_bits
     return total
 
 
-def _late(connection: Connection, values: IntArray) -> IntArray:
+def late(connection: Connection, values: IntArray) -> IntArray:
     """What a connection sees at every step: values ``[time, sample, *source_shape]`` of earlier steps, zeros before."""
     if connection.delay is None:
         return np.concatenate([np.zeros_like(values[:1]), values[:-1]]) if connection.delayed else values

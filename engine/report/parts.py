@@ -288,6 +288,22 @@ def _curve_sentence(name: str, curve: TrainingCurve) -> str:
     )
 
 
+def _cost(section: ProgramSection) -> tuple[tuple[str, str], ...]:
+    """Counts per sample, and energy, which is an estimate."""
+    cost = section.cost
+    if cost is None:
+        return ()
+    energy = "; ".join(f"{number(one.events_pj / 1e3)} nJ ({one.source})" for one in cost.energy)
+    return (
+        (
+            "neuron updates / sample",
+            f"{number(cost.neuron_updates_dense)}, by events {number(cost.neuron_updates_events)}",
+        ),
+        ("memory traffic / sample", f"{number(cost.memory_bytes_events)} bytes by events"),
+        ("energy / sample, estimated", energy),
+    )
+
+
 def program(section: ProgramSection) -> Block:
     """Sizes, digest and what the program needs of a machine."""
     facts = (
@@ -301,6 +317,7 @@ def program(section: ProgramSection) -> Block:
             "; ".join(f"{layer}: {count(n)} neuron-steps" for layer, n in section.saturations.items()) or "none",
         ),
         ("multiplications needed", "; ".join(section.multiplications) or "none"),
+        *_cost(section),
     )
     return Block(
         "program",

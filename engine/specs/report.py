@@ -346,6 +346,31 @@ class ProgramLayer(Spec):
     accumulator_bound: int
 
 
+class EnergyEstimate(Spec):
+    """Energy per sample by published figures; nothing was measured."""
+
+    model: str
+    source: str
+    events_pj: float = Field(description="A runner that skips what no event reaches")
+    dense_pj: float | None = Field(description="One that skips nothing; null where the source has no such machine")
+    basis: Basis = "estimated"
+
+
+class ProgramCost(Spec):
+    """What a run costs per sample, counted on test samples (docs/cost.md)."""
+
+    samples: int
+    synaptic_operations: float
+    multiply_adds_dense: float
+    neuron_updates_dense: float
+    neuron_updates_events: float = Field(description="Without the neurons that nothing reaches")
+    multiplications_events: float
+    memory_bytes_events: float = Field(description="Weights read, states read and written, at declared widths")
+    memory_bytes_dense: float
+    energy: tuple[EnergyEstimate, ...]
+    basis: Basis = "measured"
+
+
 class ProgramSection(Spec):
     """Result of ``integerize``."""
 
@@ -365,6 +390,7 @@ class ProgramSection(Spec):
     )
     multiplications: tuple[str, ...] = Field(description="Every multiplication that the program needs, in words")
     golden_samples: int
+    cost: ProgramCost | None = None
     seconds: float
     basis: Basis = "measured"
 

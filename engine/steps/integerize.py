@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,15 @@ from engine.program.quantized import start_training, to_program, with_parameters
 from engine.program.simulate import prepare_program
 from engine.program.sizes import float_bytes, mean_weight_bits, state_bytes
 from engine.program.write import write_program
-from engine.specs.report import ProgramLayer, ProgramSection
+from engine.specs.report import EnergyEstimate, ProgramCost, ProgramLayer, ProgramSection
 from engine.specs.sizes import weight_bytes
 from engine.specs.steps import IntegerizeStep
 from engine.steps.context import ArtifactFile, Context, Work
 from engine.version import ENGINE_VERSION
+from runtime.cost import count_operations
+from runtime.energy import estimate_energy
 
+COST_SAMPLES = 32  # whose operations are counted
 BATCH = 32  # test samples compared at once
 
 
@@ -82,6 +86,7 @@ def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
         saturations={name: times for name, times in agreement.saturated.items() if times},
         multiplications=multiplications(program),
         golden_samples=written.golden_samples,
+        cost=program_cost(context.out / "program", test.x, written.program_bytes + state_bytes(program)),
         seconds=time.perf_counter() - began,
     )
     artifacts = [
@@ -96,6 +101,34 @@ def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
         write_nir(tuned, context.out / "network.nir")
         artifacts.append(ArtifactFile("finetuned-model", "network.nir", "application/x-hdf5"))
     return replace(work, program=program, sections=(*work.sections, section), artifacts=(*work.artifacts, *artifacts))
+
+
+def program_cost(folder: Path, x: NDArray[Any] | Rows, memory_bytes: int) -> ProgramCost:
+    """What the written program costs per sample, counted on the first test samples."""
+    program = runtime.read_program(folder)
+    part = np.clip(x[:COST_SAMPLES].astype(np.int64), program.input.lo, program.input.hi)
+    counted = count_operations(program, part, runtime.run(program, part).spikes)
+    n = len(part)
+    energy = tuple(
+        EnergyEstimate(
+            model=one.model,
+            source=one.source,
+            events_pj=one.events_pj / n,
+            dense_pj=None if one.dense_pj is None else one.dense_pj / n,
+        )
+        for one in estimate_energy(counted, memory_bytes)
+    )
+    return ProgramCost(
+        samples=n,
+        synaptic_operations=counted.synaptic / n,
+        multiply_adds_dense=counted.dense / n,
+        neuron_updates_dense=counted.updates / n,
+        neuron_updates_events=counted.needed / n,
+        multiplications_events=counted.multiplied / n,
+        memory_bytes_events=counted.moved_bits / 8 / n,
+        memory_bytes_dense=counted.dense_moved_bits / 8 / n,
+        energy=energy,
+    )
 
 
 def compare(program: IntegerProgram, context: Context, x: NDArray[Any] | Rows) -> Agreement:

@@ -42,6 +42,13 @@ def run(
         "saturations": result.saturated,
         "synaptic_operations": result.operations.synaptic,
         "neuron_updates": result.operations.updates,
+        "neuron_updates_by_events": result.operations.needed,
+        "memory_bytes_by_events": result.operations.moved_bits // 8,
+        "energy_estimated": [
+            {"model": one.model, "source": one.source, "pj": one.events_pj, "dense_pj": one.dense_pj}
+            for one in result.energy
+        ],
+        "runner": result.runner,
         "predictions": result.predictions,
     }
     if as_json:
@@ -58,6 +65,10 @@ def run(
     console.print("saturated " + (", ".join(f"{k} {n}" for k, n in lost.items()) or "none"), markup=False)
     console.print(
         f"per sample {result.operations.synaptic / len(x):,.0f} synaptic operations, "
-        f"{result.operations.updates / len(x):,.0f} neuron updates",
+        f"{result.operations.updates / len(x):,.0f} neuron updates, "
+        f"{result.operations.needed / len(x):,.0f} of them by events",
         markup=False,
     )
+    for one in result.energy:
+        console.print(f"estimated {one.events_pj / len(x) / 1e3:,.3g} nJ per sample ({one.source})", markup=False)
+    console.print(f"runner {result.runner}", markup=False)
