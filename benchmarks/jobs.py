@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def run_job(task: Task) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return record
     with tempfile.TemporaryDirectory(prefix=f"spikebit-{case.name}-") as out:
+        began = time.process_time()
         record = _numbers(run_engine(job, inputs, Path(out), Quiet()).report, seed)
+        record["cpu_seconds"] = round(time.process_time() - began, 1)
     CACHE.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(".part")
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -4,7 +4,8 @@ One configuration of each recipe, as committed, for every network and three seed
 nothing is chosen on test. Runs the engine without the service; finished jobs are kept in ``out/bench/jobs``.
 
 - ``NETWORK.*``: ``hessian-mixed`` at up to 4 mean weight bits.
-- ``ptq.*``: ``ptq`` as it is, means over all networks of ``benchmarks/networks.py``.
+- ``ptq.*``: ``ptq`` as it is, means over all networks of ``benchmarks/networks.py``; ``cpu_seconds``: of the slowest
+  job's process.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ PTQ_ROWS = (
     Row("ptq.worst_drop", "points", "lower"),
     Row("ptq.reduction", "", "higher", must=0.78, stretch=0.84),
     Row("ptq.mismatched_spikes", "spikes", "lower", must=0.0),
-    Row("ptq.seconds", "s", "lower", must=60.0),
+    Row("ptq.cpu_seconds", "s", "lower", must=60.0),
 )
 ROWS = (
     *(
@@ -105,4 +106,4 @@ def _ptq(runs: dict[str, list[dict[str, Any]]]) -> Iterator[Finding]:
     yield Measured("ptq.worst_drop", max(drops), spread)
     yield Measured("ptq.reduction", mean(reductions), (min(reductions), max(reductions)))
     yield Measured("ptq.mismatched_spikes", max(row["mismatched_spikes"] for row in every))
-    yield Measured("ptq.seconds", max(row["seconds"] for row in every))
+    yield Measured("ptq.cpu_seconds", max(row["cpu_seconds"] for row in every))
