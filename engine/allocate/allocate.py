@@ -48,6 +48,8 @@ def allocate(
     start = time.perf_counter()
     if spec.plan is not None:
         return _users_plan(network, sensitivity, spec, spec.plan, bytes_of, start)
+    if sensitivity is None and len(set(spec.widths)) == 1:
+        return _one_width(network, spec, bytes_of, start)
     if sensitivity is None:
         raise InvalidSpec("invalid_step", "allocate needs an earlier step 'sensitivity', or a plan", "/steps")
     problem, predictor = _problem(network, sensitivity, spec, bytes_of)
@@ -66,6 +68,28 @@ def allocate(
         budget_program_bytes=spec.program_bytes,
         front=points,
         solver=f"{SOLVER}, checked against the exact front{note}",
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _one_width(network: Network, spec: AllocateStep, bytes_of: BytesOf, start: float) -> AllocateSection:
+    """The plan where there is nothing to choose."""
+    bits = spec.widths[0]
+    plan = _plan(network, spec, dict.fromkeys((c.name for c in network.weighted), bits))
+    size = bytes_of(plan)
+    if spec.program_bytes is not None and size > spec.program_bytes:
+        detail = f"{spec.program_bytes} bytes cannot hold the program: at {bits} bits, the only width, it takes {size}"
+        raise InvalidSpec("budget_infeasible", detail, "/program_bytes")
+    return AllocateSection(
+        plan=plan,
+        source="solver",
+        predictor="none",
+        mean_weight_bits=float(bits),
+        predicted_loss=None,
+        budget_mean_weight_bits=spec.mean_weight_bits,
+        budget_program_bytes=spec.program_bytes,
+        front=(),
+        solver="nothing: there is one width",
         seconds=time.perf_counter() - start,
     )
 
@@ -124,7 +148,10 @@ def _problem(
 
 
 def _plan(network: Network, spec: AllocateStep, bits: dict[str, int]) -> Plan:
-    entries = {c.name: WeightPlan(bits=bits[c.name], granularity=spec.granularity) for c in network.weighted}
+    entries = {
+        c.name: WeightPlan(bits=bits[c.name], quantizer=spec.quantizer, granularity=spec.granularity)
+        for c in network.weighted
+    }
     return check_plan(network, Plan(weights=entries), spec.neuron)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from engine.kernels.rules import Leak, MulShiftLeak, NeuronRule, NoLeak, ShiftLeak
@@ -26,8 +27,7 @@ from engine.program.narrow import narrow
 from engine.program.program import MAX_EXPONENT, IntArray, IntegerProgram, state_limits
 from engine.program.rounding import check_programmable, leak_entry
 from engine.quantizers.calibration import Scale
-from engine.quantizers.form import level_range, scale_axis
-from engine.quantizers.mse import mse_scale
+from engine.quantizers.form import Granularity, Phase, level_range, scale_axis
 from engine.quantizers.registry import quantizer
 from engine.specs.plan import NeuronPlan, Plan
 
@@ -63,9 +63,9 @@ def start_training(
     plan: Plan,
     input_range: tuple[int, int],
     device: str | torch.device = "cpu",
-    scale: Scale = mse_scale,
+    scale: Scale | None = None,
 ) -> tuple[QuantizedForm, Parameters]:
-    """A form and its starting parameters: the network's weights, MSE-optimal scales (QUALITY finding 1) or ``scale``'s.
+    """A form and its starting parameters: the network's weights, each quantizer's own scales or ``scale``'s.
 
     Connections into one layer share u per row; each gets the exponent nearest to the ratio that its own MSE-optimal
     scale wants, and u is then the geometric mean of what they ask for.
@@ -78,6 +78,7 @@ def start_training(
     exponents: dict[str, IntArray] = {}
     fixed: dict[str, float] = {}
     rows: set[str] = set()
+    neurons: dict[str, NeuronPlan] = {}
     parameters: Parameters = {}
     for layer in network.layers:
         into = [c for c in network.into(layer.name) if c.weight is not None]
@@ -98,14 +99,18 @@ def start_training(
             parameters[f"weight:{connection.name}"] = torch.as_tensor(connection.weight, device=device).clone()
             if connection.bias is not None:
                 parameters[f"bias:{connection.name}"] = torch.as_tensor(connection.bias, device=device).clone()
+        neurons[layer.name] = _fitted(layer, plan, u if layer.name in fixed else np.exp2(log2_u))
         if layer.threshold is not None:
             parameters[f"threshold:{layer.name}"] = torch.as_tensor(shrink(layer.threshold), device=device).clone()
+    plan = plan.model_copy(update={"neurons": neurons})
     form = QuantizedForm(network, plan, input_range, exponents, fixed, frozenset(rows), device)
     return form, {name: value.to(torch.float64) for name, value in parameters.items()}
 
 
-def prepare_quantized(form: QuantizedForm, parameters: Mapping[str, Tensor]) -> Prepared:
+def prepare_quantized(form: QuantizedForm, parameters: Mapping[str, Tensor], phase: Phase | None = None) -> Prepared:
     """The integer network of these parameters, for :func:`engine.network.simulate.run`; differentiable.
+
+    With a phase it is what a training step runs: quantizers may then be soft or random, or left out for a layer.
 
     Its states are float32 where that is provably exact (:mod:`engine.program.narrow`), else float64.
     """
@@ -118,7 +123,7 @@ def prepare_quantized(form: QuantizedForm, parameters: Mapping[str, Tensor]) -> 
         unit = inner * torch.as_tensor(shrink(layer.gain), device=form.device)
         synapses, bias = [], torch.zeros((), dtype=torch.float64, device=form.device)
         for connection in form.network.into(layer.name):
-            synapses.append(_synapse(form, parameters, connection, layer, u, highest[connection.name]))
+            synapses.append(_synapse(form, parameters, connection, layer, u, highest[connection.name], phase))
             if connection.bias is not None:
                 bias = bias + _spread(parameters[f"bias:{connection.name}"], connection)
         stages.append(
@@ -170,20 +175,27 @@ def with_parameters(network: Network, parameters: Mapping[str, Tensor]) -> Netwo
 def base_scale(form: QuantizedForm, parameters: Mapping[str, Tensor], layer: NeuronLayer) -> Tensor:
     """u, float64 holding a float32 value, 0-d or shaped ``[row, 1...]`` against the layer.
 
-    Never so small that the state could not hold ``HEADROOM`` thresholds.
+    Never so small that the state could not hold the plan's ``range_thresholds``, or ``HEADROOM``.
     """
     if layer.name in form.fixed_scales:
         return torch.full((), form.fixed_scales[layer.name], dtype=torch.float64, device=form.device)
     u = torch.exp2(parameters[f"log2_scale:{layer.name}"])
+    methods = {
+        form.plan.weights[c.name].quantizer for c in form.network.into(layer.name) if c.name in form.plan.weights
+    }
+    for method in sorted(methods):
+        u = quantizer(method).constrain(u)
     threshold = parameters.get(f"threshold:{layer.name}")
     if threshold is not None:
         plan = form.neuron_plan(layer.name)
-        share = HEADROOM * 2.0**plan.fraction_bits / -state_limits(plan.state_bits)[0]
+        share = (plan.range_thresholds or HEADROOM) * 2.0**plan.fraction_bits / -state_limits(plan.state_bits)[0]
         least = threshold.detach().abs() * share / torch.as_tensor(shrink(layer.gain), device=form.device)
         if least.dim() > 1:
             least = least.flatten(1).amax(1) if u.dim() else least.amax()
         elif u.dim() == 0:
             least = least.max()
+        for method in sorted(methods):
+            least = quantizer(method).constrain(least, up=True)
         u = torch.maximum(u, least)
     rounded: Tensor = _Through.apply(u, u.detach().to(torch.float32).to(torch.float64))  # type: ignore[no-untyped-call]
     return rounded.reshape(-1, *[1] * (len(layer.shape) - 1)) if u.dim() else rounded
@@ -275,6 +287,7 @@ def _synapse(
     layer: NeuronLayer,
     u: Tensor,
     highest: int,
+    phase: Phase | None,
 ) -> Synapse:
     fraction = form.neuron_plan(layer.name).fraction_bits
     unscaled = replace(connection, before=_unscaled(connection.before), after=_unscaled(connection.after))
@@ -282,7 +295,7 @@ def _synapse(
         exponent = round(np.log2(pool_factor(connection) / form.fixed_scales[layer.name]))
         gain = torch.full((), 2.0 ** (exponent + fraction), dtype=torch.float64, device=form.device)
         return Synapse(unscaled, None, None, gain)
-    levels = _levels(form, parameters, connection, layer, u)
+    levels = _levels(form, parameters, connection, layer, u, phase)
     exponents = torch.as_tensor(np.asarray(form.exponents[connection.name]), dtype=torch.float64, device=form.device)
     if exponents.dim():
         exponents = exponents.reshape(-1, *[1] * (len(layer.shape) - 1))
@@ -293,7 +306,12 @@ def _synapse(
 
 
 def _levels(
-    form: QuantizedForm, parameters: Mapping[str, Tensor], connection: Connection, layer: NeuronLayer, u: Tensor
+    form: QuantizedForm,
+    parameters: Mapping[str, Tensor],
+    connection: Connection,
+    layer: NeuronLayer,
+    u: Tensor,
+    phase: Phase | None = None,
 ) -> Tensor:
     """Integer weights of one connection, held in float64."""
     plan = form.plan.weights[connection.name]
@@ -301,7 +319,12 @@ def _levels(
     exponents = torch.as_tensor(np.asarray(form.exponents[connection.name]), dtype=torch.float64, device=form.device)
     step = u.flatten() * torch.exp2(exponents)
     step = step.reshape(-1, *[1] * (weight.dim() - 1)) if step.numel() > 1 else step.reshape(())
-    return quantizer(plan.quantizer).levels(weight, step, plan.bits)
+    method = quantizer(plan.quantizer)
+    if phase is None:
+        return method.levels(weight, step, plan.bits)
+    if phase.share < 1.0 and float(torch.rand((), generator=phase.generator)) >= phase.share:
+        return weight / step
+    return method.training_levels(weight, step, plan.bits, phase)
 
 
 def _one_scale_per_row(network: Network, layer: NeuronLayer, into: list[Connection], plan: Plan) -> bool:
@@ -314,11 +337,31 @@ def _one_scale_per_row(network: Network, layer: NeuronLayer, into: list[Connecti
     return plain and all(plan.weights[c.name].granularity == "channel" for c in into)
 
 
-def _wanted_scale(connection: Connection, plan: Plan, by_row: bool, scale: Scale) -> Array:
+def _fitted(layer: NeuronLayer, plan: Plan, u: ArrayLike) -> NeuronPlan:
+    """The layer's state with as many fraction bits as its range leaves room for, by the median neuron.
+
+    ``f = floor(log2(2^(b−1)·u·g / (range·θ)))``, from 0 to the plan's fraction bits.
+    """
+    own = plan.neurons.get(layer.name, NeuronPlan())
+    if own.range_thresholds is None or layer.threshold is None:
+        return own
+    rows = np.reshape(u, (-1, *[1] * (len(layer.shape) - 1))) if np.ndim(u) else np.asarray(u)
+    room = -state_limits(own.state_bits)[0] * rows * layer.gain / (own.range_thresholds * np.abs(layer.threshold))
+    middle = float(np.median(room))
+    most = int(np.floor(np.log2(middle))) if middle > 0 else 0
+    return own.model_copy(update={"fraction_bits": int(np.clip(most, 0, min(own.fraction_bits, own.state_bits - 1)))})
+
+
+def _wanted_scale(connection: Connection, plan: Plan, by_row: bool, scale: Scale | None) -> Array:
     """Step of a connection by itself, 0-d or ``[row]``."""
     weight = torch.as_tensor(connection.weight) * pool_factor(connection)
     bits = plan.weights[connection.name].bits
-    return scale(weight, bits, scale_axis("channel" if by_row else "layer")).flatten().squeeze().numpy().astype(float)
+    granularity: Granularity = "channel" if by_row else "layer"
+    if scale is not None:
+        step = scale(weight, bits, scale_axis(granularity))
+    else:
+        step = quantizer(plan.weights[connection.name].quantizer).parameters(weight, bits, granularity)
+    return step.flatten().squeeze().numpy().astype(float)
 
 
 def _split_exponents(scales: list[Array], most: int) -> tuple[list[IntArray], Array]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from engine.errors import InvalidSpec
@@ -46,6 +48,19 @@ def scale_axis(granularity: Granularity) -> int | None:
     return 0 if granularity == "channel" else None
 
 
+@dataclass(frozen=True)
+class Phase:
+    """Where training is: ``progress`` 0 to 1, the step's own random numbers, and how many layers are quantized now.
+
+    ``share``: probability that a layer is quantized in this step (Liu, Mohammadi & Yi 2024,
+    doi:10.1109/TGCN.2023.3337748); the others stay float.
+    """
+
+    progress: float
+    generator: torch.Generator
+    share: float = 1.0
+
+
 class Quantizer(Protocol):
     """What every quantizer offers.
 
@@ -57,11 +72,21 @@ class Quantizer(Protocol):
     def name(self) -> str:
         """The word a plan uses."""
 
+    @property
+    def free_scale(self) -> bool:
+        """Whether the scale may be chosen and trained."""
+
     def parameters(self, weight: Tensor, bits: int, granularity: Granularity) -> Tensor:
         """Starting scale, detached, in the weight's dtype and on its device."""
 
     def levels(self, weight: Tensor, scale: Tensor, bits: int) -> Tensor:
         """Integers held in floats, with plain straight-through gradients to weight and scale."""
+
+    def training_levels(self, weight: Tensor, scale: Tensor, bits: int, phase: Phase) -> Tensor:
+        """What stands in for ``levels`` in a training step: soft, random, or the same."""
+
+    def constrain(self, scale: Tensor, *, up: bool = False) -> Tensor:
+        """The scale that is used where this one is asked for: itself, or the nearest allowed (``up``: not below)."""
 
     def fake_quantize(self, weight: Tensor, scale: Tensor, bits: int) -> Tensor:
         """Rounded weights in the units of ``weight``, with the method's own gradients to weight and scale."""

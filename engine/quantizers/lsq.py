@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from engine.quantizers.form import Granularity, level_range, scale_axis
+from engine.quantizers.form import Granularity, Phase, level_range, scale_axis
 from engine.quantizers.mse import mse_scale
 
 
@@ -29,6 +29,7 @@ class Lsq:
     """
 
     name = "lsq"
+    free_scale = True
 
     def parameters(self, weight: Tensor, bits: int, granularity: Granularity) -> Tensor:
         """MSE-optimal step of the layer (0-d) or of each output channel (``[out, 1, ...]``)."""
@@ -41,6 +42,14 @@ class Lsq:
         ``scaled_step(weight, scale, bits)`` here and there, which puts g on every path.
         """
         return _levels(weight, scale, bits)
+
+    def training_levels(self, weight: Tensor, scale: Tensor, bits: int, phase: Phase) -> Tensor:
+        """The same as ``levels``."""
+        return self.levels(weight, scale, bits)
+
+    def constrain(self, scale: Tensor, *, up: bool = False) -> Tensor:
+        """Every positive scale is allowed."""
+        return scale
 
     def fake_quantize(self, weight: Tensor, scale: Tensor, bits: int) -> Tensor:
         """``ŵ`` with the gradients of the class docstring."""

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from engine.errors import InvalidSpec
+from engine.quantizers.ewgs import Ewgs
+from engine.quantizers.fixed_point import FixedPoint
 from engine.quantizers.form import Quantizer
 from engine.quantizers.lsq import Lsq
+from engine.quantizers.power_of_two import PowerOfTwo
+from engine.quantizers.soft_sigmoid import SoftSigmoid
 
-QUANTIZERS: dict[str, Quantizer] = {quantizer.name: quantizer for quantizer in (Lsq(),)}
+_PARTS: tuple[Quantizer, ...] = (Lsq(), PowerOfTwo(), FixedPoint(), Ewgs(), SoftSigmoid())
+QUANTIZERS: dict[str, Quantizer] = {part.name: part for part in _PARTS}
 
 
 def quantizer(name: str) -> Quantizer:

@@ -177,7 +177,7 @@ def _check_order(steps: tuple[Step, ...]) -> None:
         needs = _NEEDS.get(step.kind, ())
         if step.kind == "evaluate" and step.of == "program":
             needs = ("integerize",)
-        if step.kind == "allocate" and step.plan is None:
+        if step.kind == "allocate" and step.plan is None and len(set(step.widths)) > 1:
             needs = ("sensitivity",)
         if needs and not set(needs) & set(seen):
             wanted = " or ".join(map(repr, needs))

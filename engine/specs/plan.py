@@ -62,6 +62,12 @@ class NeuronPlan(Spec):
     shared_scale: bool = Field(
         default=False, description="All connections into the layer have one scale: their exponents are 0 (Loihi)"
     )
+    range_thresholds: float | None = Field(
+        default=None,
+        ge=1,
+        description="Thresholds that the state's range holds at least; fraction bits are then as many as it leaves "
+        "room for, at most `fraction_bits`. null: 4, and `fraction_bits` as they are",
+    )
     leak: LeakForm = MulShiftLeak()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.specs.base import Spec
-from engine.specs.plan import Plan
+from engine.specs.plan import MulShiftLeak, NeuronPlan, Plan, ShiftLeak
 from engine.specs.steps import (
     AllocateStep,
     EvaluateStep,
@@ -43,6 +43,101 @@ RECIPES: dict[str, Recipe] = {
                 AllocateStep(
                     predictor="trace"
                 ),  # what fine-tuning cannot repair; docs/adr/0007-plans-before-fine-tuning.md
+                FinetuneStep(),
+                IntegerizeStep(),
+                EvaluateStep(of="program"),
+            ),
+        ),
+        Recipe(
+            name="hessian-paper",
+            title="Fixed point of 4, 8 or 16 bits by curvature, rounded at random in training",
+            source="Lui & Neftci 2021, arXiv:2104.14117",
+            steps=(
+                EvaluateStep(),
+                SensitivityStep(surrogate=Surrogate(), widths=(4, 8, 16), granularity="layer", measure="off"),
+                AllocateStep(
+                    widths=(4, 8, 16),
+                    mean_weight_bits=13.3,
+                    predictor="trace",
+                    quantizer="fixed_point",
+                    granularity="layer",
+                ),
+                FinetuneStep(start="mse", distillation=0.0, weight_average=0.0),
+                IntegerizeStep(),
+                EvaluateStep(of="program"),
+            ),
+        ),
+        Recipe(
+            name="lsq",
+            title="Uniform width with learned step sizes, down to one bit",
+            source="Shymyrbay, Fouda & Eltawil 2022, Asilomar; Esser et al. 2020, arXiv:1902.08153",
+            steps=(
+                EvaluateStep(),
+                AllocateStep(widths=(4,), mean_weight_bits=None),
+                FinetuneStep(start="mse", distillation=0.0),
+                IntegerizeStep(),
+                EvaluateStep(of="program"),
+            ),
+        ),
+        Recipe(
+            name="soft-sigmoid",
+            title="Annealed sigmoids instead of a straight-through gradient",
+            source="Shymyrbay, Fouda & Eltawil 2023, arXiv:2305.19295",
+            steps=(
+                EvaluateStep(),
+                AllocateStep(widths=(2,), mean_weight_bits=None, quantizer="soft_sigmoid"),
+                FinetuneStep(start="mse", distillation=0.0),
+                IntegerizeStep(),
+                EvaluateStep(of="program"),
+            ),
+        ),
+        Recipe(
+            name="loihi-qat",
+            title="Learned scales with a random part of the layers quantized in each step, for 8-bit weights of a chip",
+            source="Liu, Mohammadi & Yi 2024, doi:10.1109/TGCN.2023.3337748",
+            steps=(
+                EvaluateStep(),
+                AllocateStep(
+                    widths=(8,),
+                    mean_weight_bits=None,
+                    granularity="layer",
+                    neuron=NeuronPlan(
+                        state_bits=23, fraction_bits=6, leak=MulShiftLeak(shift_bits=12, rounding="toward_zero")
+                    ),
+                ),
+                FinetuneStep(start="mse", distillation=0.0, layer_probability=0.5),
+                IntegerizeStep(),
+                EvaluateStep(of="program"),
+            ),
+        ),
+        Recipe(
+            name="squat",
+            title="Weights and membranes quantized in training: saturating states of few bits",
+            source="Venkatesh, Marinescu & Eshraghian 2024, arXiv:2404.19668",
+            steps=(
+                EvaluateStep(),
+                AllocateStep(
+                    widths=(4,),
+                    mean_weight_bits=None,
+                    neuron=NeuronPlan(state_bits=8, fraction_bits=7, range_thresholds=1.25),
+                ),
+                FinetuneStep(),
+                IntegerizeStep(),
+                EvaluateStep(of="program"),
+            ),
+        ),
+        Recipe(
+            name="mint",
+            title="No multiplication: weights and membrane share one scale, leaks are shifts",
+            source="Yin, Li, Moitra & Panda 2024, arXiv:2305.09850",
+            steps=(
+                EvaluateStep(),
+                AllocateStep(
+                    widths=(4,),
+                    mean_weight_bits=None,
+                    granularity="layer",
+                    neuron=NeuronPlan(state_bits=8, fraction_bits=0, leak=ShiftLeak(k=1), range_thresholds=1.25),
+                ),
                 FinetuneStep(),
                 IntegerizeStep(),
                 EvaluateStep(of="program"),

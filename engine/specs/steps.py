@@ -72,6 +72,7 @@ class AllocateStep(Spec):
         default="auto", description="auto: measured where it stands clear of its noise, else the prediction that holds"
     )
     granularity: Literal["layer", "channel"] = "channel"
+    quantizer: str = Field(default="lsq", description="Of all layers: a name of docs/plan.md")
     neuron: NeuronPlan = NeuronPlan()
     plan: Plan | None = Field(default=None, description="The user's own plan; nothing is chosen then")
 
@@ -103,6 +104,12 @@ class FinetuneStep(Spec):
     reset_gradient: Literal["through", "detached"] = "through"
     weight_average: float = Field(
         default=0.98, ge=0, lt=1, description="Decay per optimiser step of the averaged weights; 0: none"
+    )
+    layer_probability: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Of a weight layer being quantized in a training step, at the start; rises to 1",
     )
     input_jitter_steps: int = Field(default=0, ge=0, description="Random shift of a sample in time, at most")
     float_control: bool = Field(default=True, description="Fine-tune the float network with the same schedule too")

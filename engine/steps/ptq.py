@@ -41,7 +41,8 @@ def ptq_step(spec: PtqStep, work: Work, context: Context) -> Work:
     seen = encoded(samples, side.scale)
     first, start = start_training(side.network, work.plan, side.limits, context.device)
     context.events.progress("ptq", 0, 2, spec.calibration)
-    rule = calibration(spec.calibration, spec.percentile)
+    own = spec.calibration in ("second_order", "mse")  # a quantizer's own steps: MSE-optimal where it is free to choose
+    rule = None if own else calibration(spec.calibration, spec.percentile)
     form, parameters = start_training(side.network, work.plan, side.limits, context.device, rule)
     plain: list[str] = []
     if spec.calibration == "second_order":

@@ -12,6 +12,7 @@ from engine.network.model import Network, shrink
 from engine.network.prepare import prepare
 from engine.network.simulate import Prepared
 from engine.program.quantized import Parameters, QuantizedForm, prepare_quantized
+from engine.quantizers.form import Phase
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class FloatForm:
     dtype: torch.dtype
     device: torch.device
 
-    def prepare(self, parameters: Mapping[str, Tensor]) -> Prepared:
+    def prepare(self, parameters: Mapping[str, Tensor], phase: Phase | None = None) -> Prepared:
         """Tensors with the parameters in place of the network's own."""
         groups: dict[str, dict[str, Tensor]] = {"weight": {}, "bias": {}, "threshold": {}}
         for key, value in parameters.items():
@@ -44,9 +45,9 @@ class QuantizedTrainable:
 
     form: QuantizedForm
 
-    def prepare(self, parameters: Mapping[str, Tensor]) -> Prepared:
-        """The integer network of these parameters."""
-        return prepare_quantized(self.form, parameters)
+    def prepare(self, parameters: Mapping[str, Tensor], phase: Phase | None = None) -> Prepared:
+        """The integer network of these parameters; with a phase, what a training step runs."""
+        return prepare_quantized(self.form, parameters, phase)
 
 
 def float_parameters(network: Network, dtype: torch.dtype, device: torch.device) -> Parameters:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.network.simulate import Prepared, run
+from engine.quantizers.form import Phase
 from engine.specs.report import Epoch, TrainingCurve
 from engine.specs.steps import FinetuneStep
 from engine.training.loss import finetune_loss
@@ -34,7 +35,7 @@ Parameters = dict[str, Tensor]
 class Trainable(Protocol):
     """A network that can be trained: parameters in, something to run out."""
 
-    def prepare(self, parameters: Mapping[str, Tensor]) -> Prepared:
+    def prepare(self, parameters: Mapping[str, Tensor], phase: Phase | None = None) -> Prepared:
         """Tensors for :func:`engine.network.simulate.run`, differentiable in the parameters."""
         ...
 
@@ -205,6 +206,7 @@ def _one_epoch(
 ) -> tuple[float, float]:
     """One pass over the training samples; returns the mean loss and the last learning rate."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + state.epoch)
+    draws = torch.Generator().manual_seed(seed * 1_000_003 + state.epoch + 500_009)  # of quantizers and layers
     order = torch.randperm(len(data.y), generator=generator).to(data.y.device)
     batches = torch.split(order, spec.batch_size)
     total, rate = 0.0, peak_rate
@@ -213,9 +215,14 @@ def _one_epoch(
         rate = learning_rate(step, spec.epochs * len(batches), max(1, round(WARMUP_EPOCHS * len(batches))), peak_rate)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
+        done = step / max(spec.epochs * len(batches), 1)
+        phase = Phase(done, draws, _share(spec, done))
         x = _jitter(data.x[rows], spec.input_jitter_steps, generator)
         trace = run(
-            network.prepare(leaves), x.transpose(0, 1), surrogate=spec.surrogate, reset_gradient=spec.reset_gradient
+            network.prepare(leaves, phase),
+            x.transpose(0, 1),
+            surrogate=spec.surrogate,
+            reset_gradient=spec.reset_gradient,
         )
         loss = finetune_loss(trace.counts, data.y[rows], data.teacher[rows], logit_scale, spec.distillation)
         optimizer.zero_grad(set_to_none=True)
@@ -227,6 +234,11 @@ def _one_epoch(
             for name, leaf in leaves.items():
                 state.average[name].lerp_(leaf.detach(), 1.0 - spec.weight_average)
     return total / len(data.y), rate
+
+
+def _share(spec: FinetuneStep, done: float) -> float:
+    """Probability that a layer is quantized: from the spec's to 1, where the epochs that are compared begin."""
+    return min(1.0, spec.layer_probability + (1.0 - spec.layer_probability) * done / SETTLED)
 
 
 def _jitter(x: Tensor, most: int, generator: torch.Generator) -> Tensor:

@@ -19,6 +19,7 @@ from engine.network.model import Connection, NeuronLayer
 from engine.program.integerize import pool_factor
 from engine.program.quantized import Parameters, QuantizedForm, base_scale
 from engine.quantizers.form import level_range
+from engine.quantizers.registry import quantizer
 from engine.quantizers.second_order import inverse_factor, second_order_rounding
 from engine.specs.steps import Surrogate
 
@@ -92,7 +93,8 @@ def _best(
         return {}
     key = f"log2_scale:{layer.name}"
     shared = len([c for c in form.network.into(layer.name) if c.weight is not None]) > len(connections)
-    factors = FACTORS if key in parameters and not shared else (1.0,)
+    free = all(quantizer(form.plan.weights[c.name].quantizer).free_scale for c in connections)
+    factors = FACTORS if key in parameters and free and not shared else (1.0,)
     ready = _ready(form, parameters, connections, hessian)
     tried = [_try(form, parameters, layer, ready, connections, factor) for factor in factors]
     costs = torch.stack([t.cost for t in tried])  # [factor, row]
