@@ -1,10 +1,10 @@
 """``make bench NAME=plans``: the plan of ``hessian-mixed`` against uniform 3 bit at equal bytes, seeds paired.
 
-Both sides of a pair have the same network, data, seed, fine-tuning schedule and, as ``allocate`` predicts it, at most the
-same ``payload.bin`` (what each came to is in the detail: widths of biases are known at the end); they differ in the plan
-alone. Accuracy is of the integer program on the test split; nothing is chosen there. Finished runs are kept in
-``out/bench/plans`` under a digest of all that they depend on, so that an interrupted benchmark goes on
-where it was; delete the folder after a change of the engine that its version does not show.
+Both sides of a pair have the same network, data, seed, fine-tuning schedule and, as ``allocate`` predicts it, at most
+the same ``payload.bin`` (what each came to is in the detail: widths of biases are known at the end); they differ in the
+plan alone. Accuracy is of the integer program on the test split; nothing is chosen there. Finished runs are kept in
+``out/bench/plans`` under a digest of all that they depend on, so that an interrupted benchmark goes on where it was;
+delete the folder after a change of the engine that its version does not show.
 """
 
 from __future__ import annotations
