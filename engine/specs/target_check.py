@@ -49,7 +49,10 @@ def _sizes(target: Target, facts: NetworkFacts) -> Iterator[Violation]:
         ("outputs", facts.outputs, target.outputs),
     ):
         if most is not None and value > most:
-            yield violation(limit, str(value), f"at most {most}", f"reduce {limit} by {value - most}")
+            change = f"reduce {limit} by {value - most}"
+            if limit == "max_spikes":
+                change = f"set the profile's {'spikes_per_step to one' if most == 1 else f'max_spikes to {most}'}"
+            yield violation(limit, str(value), f"at most {most}", change)
 
 
 def _graph(target: Target, facts: NetworkFacts) -> Iterator[Violation]:

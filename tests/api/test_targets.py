@@ -71,7 +71,8 @@ def test_a_network_that_cannot_fit_is_refused_before_any_work() -> None:
 
 def test_sizes_are_limits_too() -> None:
     facts = target_facts(recurrent()).model_copy(update={"inputs": 20, "max_spikes": 40})
-    assert {one.limit for one in network_violations(TARGETS["xylo"], facts)} == {"inputs", "max_spikes"}
+    changes = {one.limit: one.nearest for one in network_violations(TARGETS["xylo"], facts)}
+    assert changes == {"inputs": "reduce inputs by 4", "max_spikes": "set the profile's max_spikes to 31"}
 
 
 def found(target: str, network: Network) -> dict[str, str]:
