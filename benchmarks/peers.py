@@ -140,6 +140,17 @@ def ratio(theirs: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]]
     return Timing.of(theirs).median_s / Timing.of(ours).median_s, (min(single), max(single))
 
 
+def memory() -> dict[str, int]:
+    """Resident bytes of this process now, and the most since the last call; Linux.
+
+    Not ``getrusage``: its peak survives ``exec`` and would count what the coordinator held when it started this one.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.startswith(("VmHWM", "VmRSS"))}
+    Path("/proc/self/clear_refs").write_text("5")  # the record starts anew
+    return {"now": found["VmRSS"], "peak": found["VmHWM"]}
+
+
 def serve(handlers: Mapping[str, Callable[..., Mapping[str, Any] | None]]) -> None:
     """The contestant's side: answer until the input ends. What handlers print goes to stderr."""
     out = os.fdopen(os.dup(1), "w")

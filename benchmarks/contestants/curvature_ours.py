@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from benchmarks.contestants.ours import network_of
-from benchmarks.peers import serve
-from benchmarks.workloads import WORKLOADS, load_weights, samples
+from benchmarks.peers import memory, serve
+from benchmarks.workloads import ALL_WORKLOADS, load_weights, samples
 from engine.curvature.blocks import Block, Blocks
 from engine.curvature.directions import draw
 from engine.curvature.estimator import StopRule
 from engine.curvature.linear_network import linearise
 from engine.curvature.objective import Objective
 from engine.curvature.output_losses import CrossEntropy, rademacher
-from engine.curvature.peak import peak_bytes
 from engine.curvature.quadratic import along, second_order
 from engine.curvature.registry import estimator
 from engine.curvature.shards import generator_of
@@ -42,7 +41,7 @@ class Contestant:
     """The handlers; what one call leaves for the next is the linearised block, as a probe's timing excludes setup."""
 
     def __init__(self, workload_name: str, weights: Path) -> None:
-        workload = WORKLOADS[workload_name]
+        workload = ALL_WORKLOADS[workload_name]
         found, labels = samples(workload)
         network = network_of(workload, load_weights(weights))
         frames = np.moveaxis(found, 1, 0)  # [batch, time, ...]
@@ -86,6 +85,26 @@ class Contestant:
         signs = rademacher(tuple(outputs.shape), outputs, generator_of(seed, ("sweep", 0, 0)))
         _probe(Blocks(self.objective, torch.float32), self.block, signs, ("sweep", 0, 0))
 
+    def allocation(self, probes: int = 16) -> dict[str, Any]:
+        """How many times fewer sweeps would do if samples got them in proportion to their own spread, per layer.
+
+        ``S·Σσ²/(Σσ)²`` over the samples' standard deviations (Neyman 1934), which are known here and would have to be
+        found out first.
+        """
+        from engine.curvature.gauss_newton import _probe
+
+        if self.block is None:
+            raise ValueError("expected a setup before")
+        outputs, blocks = self.block.network.outputs, Blocks(self.objective, torch.float32)
+        units = []
+        for number in range(probes):
+            place = ("allocation", 0, number)
+            signs = rademacher(tuple(outputs.shape), outputs, generator_of(0, place))
+            units.append(_probe(blocks, self.block, signs, place).units)
+        spread = torch.stack(units).std(0)  # [sample, layer]
+        gains = len(spread) * spread.square().sum(0) / spread.sum(0).square()
+        return {"gains": gains.tolist()}
+
     def analysis(self, quantity: str, reset: str, seed: int = 0, min_probes: int = 2) -> dict[str, Any]:
         """Every layer's trace to a standard error of 5 %, from nothing."""
         objective = replace(self.objective, reset_gradient=reset)
@@ -116,19 +135,15 @@ class Contestant:
                 values[name] = float((found.gauss_newton + found.rest).double().mean())
         return {"values": values}
 
-    def memory(self) -> dict[str, Any]:
-        """Peak of the process so far."""
-        return {"peak": peak_bytes()}
-
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("workload", choices=WORKLOADS)
+    parser.add_argument("workload", choices=ALL_WORKLOADS)
     parser.add_argument("weights", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     keep_memory()  # as the engine does for a job
     contestant = Contestant(options.workload, options.weights)
-    names = ("setup", "probe", "sweep", "analysis", "value", "memory")
-    serve({name: getattr(contestant, name) for name in names})
+    names = ("setup", "probe", "sweep", "allocation", "analysis", "value")
+    serve({"memory": memory, **{name: getattr(contestant, name) for name in names}})

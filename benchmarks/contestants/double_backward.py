@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.contestants.ours import network_of
 from benchmarks.peers import serve
-from benchmarks.workloads import WORKLOADS, load_weights, samples
+from benchmarks.workloads import ALL_WORKLOADS, load_weights, samples
 from engine.kernels.step import SpikeGradient, neuron_step, start_state
 from engine.network.model import INPUT
 from engine.network.prepare import prepare
@@ -24,7 +24,7 @@ class Contestant:
     """The handlers; ``setup`` keeps the gradient with its graph."""
 
     def __init__(self, workload_name: str, weights: Path) -> None:
-        self.workload = WORKLOADS[workload_name]
+        self.workload = ALL_WORKLOADS[workload_name]
         found, labels = samples(self.workload)
         self.x, self.y = torch.as_tensor(found).float(), torch.as_tensor(labels)
         self.network = network_of(self.workload, load_weights(weights))
@@ -68,7 +68,7 @@ class Contestant:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("workload", choices=WORKLOADS)
+    parser.add_argument("workload", choices=ALL_WORKLOADS)
     parser.add_argument("weights", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -7,7 +7,6 @@ divides by the signed running mean, is left out. The API gives the sum over laye
 from __future__ import annotations
 
 import argparse
-import resource
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,15 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.contestants.snntorch_net import Net
-from benchmarks.peers import serve
-from benchmarks.workloads import WORKLOADS, load_weights, samples
+from benchmarks.peers import memory, serve
+from benchmarks.workloads import ALL_WORKLOADS, load_weights, samples
 
 
 class Contestant:
     """The handlers; ``setup`` keeps PyHessian's gradient with its graph, as its constructor does."""
 
     def __init__(self, workload_name: str, weights: Path) -> None:
-        workload = WORKLOADS[workload_name]
+        workload = ALL_WORKLOADS[workload_name]
         found, labels = samples(workload)
         self.names = list(workload.layers)
         self.x, self.y = torch.as_tensor(found).float(), torch.as_tensor(labels)
@@ -62,18 +61,14 @@ class Contestant:
                 values[name] = float(sum((a * b).double().sum() for a, b in zip(product, v, strict=True)))
         return {"values": values}
 
-    def memory(self) -> dict[str, Any]:
-        """Peak of the process so far."""
-        return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
-
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("workload", choices=WORKLOADS)
+    parser.add_argument("workload", choices=ALL_WORKLOADS)
     parser.add_argument("weights", type=Path)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     contestant = Contestant(options.workload, options.weights)
-    serve({name: getattr(contestant, name) for name in ("setup", "probe", "value", "memory")})
+    serve({"memory": memory, **{name: getattr(contestant, name) for name in ("setup", "probe", "value")}})

@@ -18,7 +18,7 @@ from engine.curvature.blocks import Block
 from engine.curvature.linear_network import LinearNetwork, LinearStage, reached_from
 from engine.curvature.wires import Wire
 from engine.kernels.linear_scan import forward_scan_
-from engine.network.model import SumPool
+from engine.network.model import Flatten
 
 
 def exact_rest(block: Block, wire: Wire) -> tuple[Tensor, frozenset[str]]:
@@ -37,13 +37,13 @@ def exact_rest(block: Block, wire: Wire) -> tuple[Tensor, frozenset[str]]:
     if (
         not _shared_filter(stage)
         or not _alone(network, stage, wire)
-        or any(isinstance(m, SumPool) for m, _ in wire.after)
+        or not all(isinstance(m, Flatten) for m, _ in wire.after)
     ):
         return total, frozenset()
     filtered = _filtered(block, wire, stage)
     bend = block.bent.bends[stage.name].bend if stage.name in block.bent.bends else None
     if bend is not None:
-        total = total + (bend * _own_variance(block, wire, filtered)).flatten(2).sum((0, 2))
+        total = total + _own_layer(wire, filtered, bend)
     done = {stage.name}
     if wire.connection.kind == "linear" and stage.neurons.spike is not None and not wire.after:
         for follower, link in [(s, w) for s in network.stages for w in s.wires if w.connection.source == stage.name]:
@@ -83,18 +83,19 @@ def _filtered(block: Block, wire: Wire, stage: LinearStage) -> Tensor:
     return forward_scan_(seen, stage.neurons.carry.reshape(()))
 
 
-def _own_variance(block: Block, wire: Wire, filtered: Tensor) -> Tensor:
-    """``E[du²]``, broadcastable to the layer ``[time, batch, neuron...]``."""
-    network = block.network
-    gain = 1.0 if wire.gain is None else wire.gain.square()
+def _own_layer(wire: Wire, filtered: Tensor, bend: Tensor) -> Tensor:
+    """``Σ bend·E[du²]`` per sample: neurons that see the same inputs share ``E[du²]``, so their bends add up first."""
+    if wire.gain is not None:
+        bend = bend * wire.gain.square()
     if wire.connection.kind == "linear":
-        squares = filtered.square().sum(2)  # [time, batch]
-        raw = squares.reshape(-1, 1).expand(-1, wire.raw_shape[0])
-    else:
-        ones = torch.ones_like(filtered.new_empty(()).expand(wire.connection.weight.shape))  # type: ignore[union-attr]
-        raw = wire.product(filtered.flatten(0, 1).square(), ones)
-    shape = (network.steps, network.batch, *wire.target_shape)
-    return raw.reshape(shape) * gain
+        return (bend.flatten(2).sum(2) * filtered.square().sum(2)).sum(0)
+    c = wire.connection
+    groups, sizes = c.groups, () if c.weight is None else c.weight.shape[1:]
+    ones = filtered.new_ones(groups, *sizes)  # one output channel a group
+    power = wire.product(filtered.flatten(0, 1).square(), ones)
+    steps, batch = bend.shape[:2]
+    together = bend.reshape(steps, batch, groups, -1, *wire.raw_shape[1:]).sum(3)
+    return (together * power.reshape(together.shape)).flatten(2).sum((0, 2))
 
 
 def _next_layer(

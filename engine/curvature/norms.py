@@ -17,9 +17,12 @@ from torch import Tensor
 from engine.curvature.linear_network import LinearNetwork
 from engine.curvature.sweeps import Adjoint
 from engine.curvature.wires import Wire
-from engine.kernels.event_conv import ConvGeometry, SpikeWindows
+from engine.kernels.event_conv import ConvGeometry, SpikeWindows, all_events
+from engine.kernels.native import library
+from engine.kernels.spike_linear import Events
 
 KEPT_BYTES = 256 * 2**20  # of Gram matrices that one block keeps; what is over is made again each time
+EVENT_COST = 4  # of a spike's row of signs, in rows of a dense product
 JITTER = 1e-6  # relative; keeps the Cholesky factor of a singular Gram matrix real, far below any standard error
 
 
@@ -33,6 +36,8 @@ class SampleNorms:
         self.network = network
         self._kept: dict[str, Tensor] = {}
         self._windows: dict[str, SpikeWindows] = {}
+        self._events: dict[str, Events | None] = {}
+        self._few: dict[str, bool] = {}
         self._bytes = 0
 
     def squares(self, wire: Wire, adjoint: Adjoint) -> Tensor:
@@ -65,6 +70,23 @@ class SampleNorms:
             shape = (self.network.steps, self.network.batch, geometry.channels, *geometry.size)
             self._windows[name] = SpikeWindows(self.network.seen[name].reshape(shape), geometry)
         return self._windows[name]
+
+    def events(self, wire: Wire) -> Events | None:
+        """Of what a linear weight sees, ``[time·batch, in]``; None: no native library, or values that are no floats."""
+        name, found = wire.connection.name, library()
+        if name not in self._events:
+            seen = self.network.seen[name].flatten(1).contiguous()
+            fits = found is not None and seen.device.type == "cpu"
+            self._events[name] = all_events(found, seen) if fits and found is not None else None
+        return self._events[name]
+
+    def sparse(self, wire: Wire) -> bool:
+        """Whether a linear weight meets so few spikes that products by the event are quickest."""
+        seen, steps = self.network.seen[wire.connection.name], self.network.steps
+        if wire.connection.name not in self._few:
+            spikes = int(torch.count_nonzero(seen)) / self.network.batch
+            self._few[wire.connection.name] = EVENT_COST * spikes < steps * min(steps, wire.mapped_shape[0])
+        return self._few[wire.connection.name]
 
     def _read(self, wire: Wire, weights: Tensor) -> Tensor:
         """What a linear weight sees, summed over time with the readout's weights ``[time]``: ``[batch, in]``."""

@@ -64,7 +64,7 @@ class SpikeWindows:
         self.geometry, self.steps, self.batch = geometry, seen.shape[0], seen.shape[1]
         self.dtype, self.device = seen.dtype, seen.device
         found = library() if seen.device.type == "cpu" and seen.dtype in KINDS and seen.is_floating_point() else None
-        self._events = None if found is None else _events(found, channels_last(seen))
+        self._events = None if found is None else all_events(found, _rows(channels_last(seen)))
         self._library = found
         self._seen = seen if self._events is None else None
 
@@ -156,9 +156,13 @@ def _by_group(kernels: Tensor, g: ConvGeometry) -> Tensor:
     return split.permute(0, 3, 5, 4, 1, 2).flatten(3)
 
 
-def _events(found: Library, seen: Tensor) -> Events | None:
-    """The events of ``[time·batch, row·column·channel]``; None where a value is no float."""
-    flat = seen.movedim(2, 4).flatten(0, 1).flatten(1)
+def _rows(seen: Tensor) -> Tensor:
+    """``[time·batch, row·column·channel]``."""
+    return seen.movedim(2, 4).flatten(0, 1).flatten(1)
+
+
+def all_events(found: Library, flat: Tensor) -> Events | None:
+    """The events of ``[row, column]`` however dense it is; None where a value is no float."""
     few = int(MOST_DENSE * flat.numel()) + 16
     return _events_within(found, flat, few) or _events_within(found, flat, flat.numel() + 16)
 

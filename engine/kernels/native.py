@@ -161,6 +161,7 @@ class Library:
     add_taps: Kernel
     convolve_own: Kernel
     square_gradients: Kernel
+    add_signs: Kernel
 
 
 def library() -> Library | None:
@@ -286,6 +287,8 @@ def _bind(dll: ctypes.CDLL, level: str) -> Library:
     for function in (dll.spikebit_convolve_own, dll.spikebit_square_gradients):
         function.argtypes = [ctypes.c_int32, *[pointer] * 4, ctypes.c_uint32, whole, whole]
         function.restype = ctypes.c_int
+    dll.spikebit_add_signs.restype = None
+    dll.spikebit_add_signs.argtypes = [ctypes.c_int32, *[pointer] * 3, *[whole] * 4, ctypes.c_uint32, whole, whole]
     return Library(
         level,
         kernels,
@@ -297,6 +300,7 @@ def _bind(dll: ctypes.CDLL, level: str) -> Library:
         dll.spikebit_add_taps,
         dll.spikebit_convolve_own,
         dll.spikebit_square_gradients,
+        dll.spikebit_add_signs,
     )
 
 
