@@ -72,7 +72,8 @@ def analyse(
     dtype = torch.float32 if spec.reset_gradient == "through" else torch.float64
     objective, counts, checks = _objective(network, x, y, spec, seed, device, dtype)
     stop = StopRule(spec.relative_error, spec.min_probes, spec.max_probes, spec.max_seconds)
-    traces = estimator(spec.quantity)(objective, stop, seed, events, dtype)
+    channels = spec.channels or spec.quantity == "ggn"
+    traces = estimator(spec.quantity)(objective, stop, seed, events, dtype, channels=channels)
     baseline = objective.loss.values(counts, objective.labels)
     layers = _layers(objective, traces, spec, events, dtype)
     verdict = judge_predictions(layers)

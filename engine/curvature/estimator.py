@@ -73,6 +73,13 @@ class TraceEstimator(Protocol):
     """Traces of all weight layers at once, in the network's order."""
 
     def __call__(
-        self, objective: Objective, stop: StopRule, seed: int, events: Progress, dtype: torch.dtype = torch.float64
+        self,
+        objective: Objective,
+        stop: StopRule,
+        seed: int,
+        events: Progress,
+        dtype: torch.dtype = torch.float64,
+        *,
+        channels: bool = ...,
     ) -> tuple[LayerTrace, ...]:
         """Estimate; all randomness comes from ``seed``."""

@@ -29,10 +29,10 @@ def exact_rest(block: Block, wire: Wire) -> tuple[Tensor, frozenset[str]]:
         wire: a weighted connection whose source does not depend on its target.
 
     Returns:
-        (per sample ``[batch]``, in the loss's unit; the layers whose curvature that covers).
+        (per sample and output channel ``[batch, out]``, in the loss's unit; the layers whose curvature that covers).
     """
     network = block.network
-    total = network.seen[wire.connection.name].new_zeros(network.batch)
+    total = network.seen[wire.connection.name].new_zeros(network.batch, wire.raw_shape[0])
     stage = network.stage(wire.connection.target)
     if (
         not _shared_filter(stage)
@@ -84,18 +84,20 @@ def _filtered(block: Block, wire: Wire, stage: LinearStage) -> Tensor:
 
 
 def _own_layer(wire: Wire, filtered: Tensor, bend: Tensor) -> Tensor:
-    """``Σ bend·E[du²]`` per sample: neurons that see the same inputs share ``E[du²]``, so their bends add up first."""
+    """``Σ bend·E[du²]``, ``[batch, out]``: neurons that see the same inputs share ``E[du²]``."""
     if wire.gain is not None:
         bend = bend * wire.gain.square()
+    steps, batch, out = *bend.shape[:2], wire.raw_shape[0]
     if wire.connection.kind == "linear":
-        return (bend.flatten(2).sum(2) * filtered.square().sum(2)).sum(0)
+        return torch.einsum("tbn,tb->bn", bend.reshape(steps, batch, out), filtered.square().sum(2))
     c = wire.connection
-    groups, sizes = c.groups, () if c.weight is None else c.weight.shape[1:]
-    ones = filtered.new_ones(groups, *sizes)  # one output channel a group
-    power = wire.product(filtered.flatten(0, 1).square(), ones)
-    steps, batch = bend.shape[:2]
-    together = bend.reshape(steps, batch, groups, -1, *wire.raw_shape[1:]).sum(3)
-    return (together * power.reshape(together.shape)).flatten(2).sum((0, 2))
+    ones = filtered.new_ones(c.groups, *(() if c.weight is None else c.weight.shape[1:]))  # one channel a group
+    total = bend.new_zeros(batch, out)
+    for seen, each in zip(filtered.unbind(0), bend.unbind(0), strict=True):
+        power = wire.product(seen.square(), ones)
+        shape = (batch, c.groups, -1, *wire.raw_shape[1:])
+        total += (each.reshape(shape) * power.unsqueeze(2)).reshape(batch, out, -1).sum(2)
+    return total
 
 
 def _next_layer(
@@ -103,7 +105,7 @@ def _next_layer(
 ) -> Tensor:
     bent = block.bent.bends.get(follower.name)
     if bent is None or bent.bend is None or link.weight is None or stage.neurons.spike is None:
-        return filtered.new_zeros(block.network.batch)
+        return filtered.new_zeros(block.network.batch, wire.raw_shape[0])
     steps = block.network.steps
     rows = filtered.transpose(0, 1)  # [batch, time, in]
     gram = rows @ rows.transpose(1, 2)
@@ -117,4 +119,4 @@ def _next_layer(
     if wire.gain is not None:
         power = power * wire.gain.square()
     weight = link.weight if link.gain is None else link.weight * link.gain.reshape(-1, 1)
-    return ((bent.bend @ weight.square()) * power).sum((0, 2))
+    return ((bent.bend @ weight.square()) * power).sum(0)

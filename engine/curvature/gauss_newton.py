@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.curvature.adjoints import Adjoint, adjoints
 from engine.curvature.blocks import Block, Blocks
 from engine.curvature.estimator import Clock, Progress, StopRule
 from engine.curvature.linear_network import LinearStage
 from engine.curvature.orthogonal_signs import hadamard, order_for, rows_drawn
 from engine.curvature.output_losses import rademacher
 from engine.curvature.shards import Merged, Piece, generator_of, merge
-from engine.curvature.sweeps import Adjoint, adjoints
 from engine.errors import InvalidSpec
 
 MAX_GROWTH = 3  # a standard error from n probes is itself too rough to plan more than 3n further ones

@@ -11,7 +11,13 @@ from engine.curvature.objective import Objective
 
 
 def ggn_trace(
-    objective: Objective, stop: StopRule, seed: int, events: Progress, dtype: torch.dtype = torch.float64
+    objective: Objective,
+    stop: StopRule,
+    seed: int,
+    events: Progress,
+    dtype: torch.dtype = torch.float64,
+    *,
+    channels: bool = True,
 ) -> tuple[LayerTrace, ...]:
     """``tr G_l`` per layer and output channel; :func:`engine.curvature.gauss_newton.gauss_newton` has the equation.
 
@@ -21,6 +27,7 @@ def ggn_trace(
         seed: of the probes.
         events: told after every block.
         dtype: of the derivatives; the network itself runs in float64.
+        channels: traces of output channels, which cost nothing here.
 
     Raises:
         InvalidSpec: ``invalid_step`` where derivatives overflow.
@@ -28,7 +35,7 @@ def ggn_trace(
     blocks = Blocks(objective, dtype)
     found = gauss_newton(blocks, stop, seed, events, Clock())
     traces, errors = found.trace.tolist(), found.variance.sqrt().tolist()
-    channels = torch.split(found.channels, list(blocks.channels))
+    parts = torch.split(found.channels, list(blocks.channels))
     spreads = torch.split(found.channel_variance.sqrt(), list(blocks.channels))
     return tuple(
         LayerTrace(
@@ -39,8 +46,8 @@ def ggn_trace(
             converged=errors[k] <= stop.relative_error * traces[k],
             exact_share=float(found.exact),
             gauss_newton=traces[k],
-            channels=tuple(channels[k].tolist()),
-            channel_errors=tuple(spreads[k].tolist()),
+            channels=tuple(parts[k].tolist()) if channels else (),
+            channel_errors=tuple(spreads[k].tolist()) if channels else (),
         )
         for k, name in enumerate(blocks.names)
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from engine.curvature.adjoints import sum_adjoint
 from engine.curvature.blocks import Block, Blocks
 from engine.curvature.directions import draw
 from engine.curvature.estimator import Clock, LayerTrace, Progress, StopRule
@@ -18,12 +20,19 @@ from engine.curvature.shards import Merged, Piece, generator_of, merge
 from engine.curvature.sweeps import tangents
 from engine.curvature.wires import Wire
 from engine.errors import InvalidSpec
+from engine.kernels.step import needed
 
 GAUSS_NEWTON_ERROR = 0.5  # of the asked error where the rest is probed: its sweeps serve all layers at once
 
 
 def hessian_trace(
-    objective: Objective, stop: StopRule, seed: int, events: Progress, dtype: torch.dtype = torch.float64
+    objective: Objective,
+    stop: StopRule,
+    seed: int,
+    events: Progress,
+    dtype: torch.dtype = torch.float64,
+    *,
+    channels: bool = False,
 ) -> tuple[LayerTrace, ...]:
     """``tr H_l`` per layer: what needs no probe first, probes only for the rest.
 
@@ -31,6 +40,7 @@ def hessian_trace(
     ``H − G``, the curvature of the layer's own neurons and of the next linear layer's are closed where the reset is
     detached (:mod:`engine.curvature.exact_rest`). What is left is ``E[V'(H − G)V]`` over random signs V in one layer,
     one forward tangent pass each (:mod:`engine.curvature.quadratic`), summed over the layers that are not covered.
+    One more sweep, back from ``bend·du``, splits it by output channel: ``V'(H − G)V = Σ_o ⟨V_o, ((H − G)V)_o⟩``.
 
     Args:
         objective: network, samples, loss, surrogate.
@@ -39,6 +49,8 @@ def hessian_trace(
         seed: of the probes.
         events: told after every round.
         dtype: of the derivatives; the network itself runs in float64.
+        channels: traces of output channels too where that takes the further sweep; layers on a cycle, and what meets a
+            dropped input, have none.
 
     Raises:
         InvalidSpec: ``invalid_step`` where derivatives overflow.
@@ -47,50 +59,64 @@ def hessian_trace(
     known = [_known(blocks, name) for name in blocks.names]
     shares = torch.tensor([1.0 if covered else GAUSS_NEWTON_ERROR for _, covered in known], dtype=torch.float64)
     base = gauss_newton(blocks, stop, seed, events, clock, shares=shares)
-    return tuple(_layer(blocks, k, base, known[k], stop, seed, events, clock) for k in range(len(blocks.names)))
+    return tuple(
+        _layer(blocks, k, base, known[k], stop, seed, events, clock, channels=channels)
+        for k in range(len(blocks.names))
+    )
 
 
 def _layer(
     blocks: Blocks,
     k: int,
     base: GaussNewton,
-    closed: tuple[float, bool],
+    closed: tuple[Tensor, bool],
     stop: StopRule,
     seed: int,
     events: Progress,
     clock: Clock,
+    *,
+    channels: bool,
 ) -> LayerTrace:
     name, samples = blocks.names[k], blocks.objective.samples
-    known, covered = closed
-    part, variance = float(base.trace[k]) + known / samples, float(base.variance[k])
-    probed, probes = 0.0, 0
+    by_channel, covered = closed[0] / samples, closed[1]
+    known, gauss = float(by_channel.sum()), float(base.trace[k])
+    part, variance = gauss + known, float(base.variance[k])
+    probed, probes, split = 0.0, 0, covered
+    by_channel = by_channel + base.channels.split(list(blocks.channels))[k]
+    spread = base.channel_variance.split(list(blocks.channels))[k]
     if not covered:
-        merged = _probe_until(blocks, name, part, float(base.trace[k]), variance, stop, seed, events, clock)
-        probed, probes = float(merged.mean()) / samples, merged.probes
+        target = _Target(name, part, gauss, variance, channels)
+        merged = _probe_until(blocks, target, stop, seed, events, clock)
+        probed, probes, split = float(merged.mean()) / samples, merged.probes, merged.channels.shape[1] > 0
         variance += float(merged.variance()) / samples**2
+        if split:
+            by_channel = by_channel + merged.channels.mean(0) / samples
+            spread = spread + merged.channels.var(0) / probes / samples**2
     trace, error = part + probed, variance**0.5
-    sure = abs(known / samples) + (float(base.trace[k]) if base.exact else 0.0)
-    whole = abs(known / samples) + float(base.trace[k]) + abs(probed)
+    sure = abs(known) + (gauss if base.exact else 0.0)
+    whole = abs(known) + gauss + abs(probed)
     return LayerTrace(
         layer=name,
         trace=trace,
         standard_error=error,
         probes=probes + (0 if base.exact else base.probes),
-        converged=error <= stop.relative_error * max(abs(trace), float(base.trace[k])),
+        converged=error <= stop.relative_error * max(abs(trace), gauss),
         exact_share=1.0 if covered and base.exact else (sure / whole if whole > 0 else 0.0),
-        gauss_newton=float(base.trace[k]),
+        gauss_newton=gauss,
+        channels=tuple(by_channel.tolist()) if split else (),
+        channel_errors=tuple(spread.sqrt().tolist()) if split else (),
     )
 
 
-def _known(blocks: Blocks, name: str) -> tuple[float, bool]:
-    """Sum over samples of what is closed, and whether nothing is left."""
-    total, covered = 0.0, True
+def _known(blocks: Blocks, name: str) -> tuple[Tensor, bool]:
+    """Sum over samples of what is closed, per channel ``[out]``, and whether nothing is left."""
+    total, covered = torch.zeros(dict(zip(blocks.names, blocks.channels, strict=True))[name], dtype=torch.float64), True
     for block in blocks:
         wire = block.network.wire(name)
         if feeds_itself(block.network, wire):
-            return 0.0, False
+            return torch.zeros_like(total), False
         values, done = exact_rest(block, wire)
-        total += float(values.double().sum())
+        total += values.double().sum(0).cpu()
         covered = covered and not _left(block, wire, done)
     return total, covered
 
@@ -105,53 +131,63 @@ def _left(block: Block, wire: Wire, done: frozenset[str]) -> list[str]:
     ]
 
 
-def _probe_until(
-    blocks: Blocks,
-    name: str,
-    part: float,
-    gauss: float,
-    variance: float,
-    stop: StopRule,
-    seed: int,
-    events: Progress,
-    clock: Clock,
-) -> Merged:
+@dataclass(frozen=True)
+class _Target:
+    """A layer that is probed: what is known of its trace, the Gauss-Newton part, its variance; channels are asked."""
+
+    name: str
+    part: float
+    gauss: float
+    variance: float
+    channels: bool
+
+
+def _probe_until(blocks: Blocks, target: _Target, stop: StopRule, seed: int, events: Progress, clock: Clock) -> Merged:
     samples, pieces, done = blocks.objective.samples, list[Piece](), 0
     wanted = min(stop.min_probes, stop.max_probes)
     while True:
         for block in blocks:
-            probe = rest_probe(block, name)
+            probe = rest_probe(block, target.name, channels=target.channels)
             pieces += [probe(seed, index) for index in range(done, done + wanted)]
         done += wanted
         merged = merge(pieces)
         if not bool(torch.isfinite(merged.units).all()):
-            raise InvalidSpec("invalid_step", f"sensitivity: second derivatives of layer {name!r} overflow", name)
-        events.progress("sensitivity", done, max(done, stop.max_probes), f"{name}: probes", probes=done)
-        size = max(abs(part + float(merged.mean()) / samples), gauss)
-        allowed = max((stop.relative_error * size) ** 2 - variance, 0.0) ** 0.5 * samples
+            raise InvalidSpec(
+                "invalid_step", f"sensitivity: second derivatives of layer {target.name!r} overflow", target.name
+            )
+        events.progress("sensitivity", done, max(done, stop.max_probes), f"{target.name}: probes", probes=done)
+        size = max(abs(target.part + float(merged.mean()) / samples), target.gauss)
+        allowed = max((stop.relative_error * size) ** 2 - target.variance, 0.0) ** 0.5 * samples
         wanted = further_probes(done, merged.variance().sqrt(), torch.tensor([allowed]), stop, clock)
         if wanted == 0:
             return merged
 
 
-def rest_probe(block: Block, name: str) -> Callable[[int, int], Piece]:
+def rest_probe(block: Block, name: str, *, channels: bool = False) -> Callable[[int, int], Piece]:
     """Probes of ``tr(H − G)``, less what is closed, for one connection: a function of (seed, number)."""
-    wire = block.network.wire(name)
-    back = feeds_itself(block.network, wire)
+    network = block.network
+    wire = network.wire(name)
+    back = feeds_itself(network, wire)
     done: frozenset[str] = frozenset() if back else exact_rest(block, wire)[1]
-    left = _left(block, wire, done)
+    bends = {stage: block.bent.bends[stage] for stage in _left(block, wire, done)}
+    reached = reached_from(network, wire.connection.target)
+    looped = any(feeds_itself(network, w) for s in network.stages if s.name in reached for w in s.wires)
+    splits = channels and not looped and all(bend.cross is None for bend in bends.values())
 
     def probe(seed: int, number: int) -> Piece:
         place = (f"rest {name}", block.index, number)
         direction = draw(block, wire, generator_of(seed, place))
-        values = block.network.outputs.new_zeros(block.network.batch, dtype=torch.float64)
+        values = network.outputs.new_zeros(network.batch, dtype=torch.float64)
         changed: dict[str, Tensor] = {}
-        missing = set(left)
-        bends = {name: block.bent.bends[name] for name in left}
+        pulled: dict[str, Tensor] = {}
+        missing = set(bends)
         keep = () if direction.meets is None else (wire.connection.source,)
-        for stage, tangent in tangents(block.network, {wire.connection.target: direction.seed}, bends, keep):
+        given, membranes = {wire.connection.target: direction.seed}, tuple(bends) if splits else ()
+        for stage, tangent in tangents(network, given, bends, keep, membranes):
             if tangent.curvature is not None:
                 values = values + tangent.curvature
+            if splits and stage.name in missing and tangent.u is not None:
+                pulled[stage.name] = needed(bends[stage.name].bend) * tangent.u
             missing.discard(stage.name)
             if tangent.n is not None and direction.meets is not None:
                 changed[stage.name] = tangent.n
@@ -161,6 +197,14 @@ def rest_probe(block: Block, name: str) -> Callable[[int, int], Piece]:
             values = values + direction.meets(changed)
         units = values.double().cpu().unsqueeze(1)
         units = units if direction.independent else units.sum(0, keepdim=True)
-        return Piece(place, units, units.new_zeros(0))
+        split = _by_channel(block, wire, pulled, direction.seed) if splits else units.new_zeros(0)
+        return Piece(place, units, split)
 
     return probe
+
+
+def _by_channel(block: Block, wire: Wire, seeds: dict[str, Tensor], direction: Tensor) -> Tensor:
+    """``⟨V_o, ((H − G)V)_o⟩`` summed over samples, ``[out]``: the direction's own sums against their adjoint."""
+    acc = sum_adjoint(block.network, seeds, wire.connection.target)
+    product = (acc * direction).reshape(block.network.steps, block.network.batch, wire.raw_shape[0], -1)
+    return product.sum((0, 1, 3), dtype=torch.float64).cpu()

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from engine.curvature.adjoints import Adjoint
 from engine.curvature.linear_network import LinearNetwork
-from engine.curvature.sweeps import Adjoint
 from engine.curvature.wires import Wire
 from engine.kernels.event_conv import ConvGeometry, SpikeWindows, all_events
 from engine.kernels.native import library

@@ -18,9 +18,10 @@ from functools import partial
 
 from torch import Tensor
 
+from engine.curvature.adjoints import Adjoint, adjoints
 from engine.curvature.linear_network import LinearNetwork, LinearStage, feeds_itself
 from engine.curvature.output_losses import OutputLoss
-from engine.curvature.sweeps import Adjoint, adjoints, tangents
+from engine.curvature.sweeps import tangents
 from engine.kernels.linear_neurons import Bends, bends
 
 

@@ -1,4 +1,4 @@
-"""First derivatives through a linearised network: forward (tangents) and backward (adjoints). No graph, no weights.
+"""First derivatives forward through a linearised network: tangents. No graph, no weights.
 
 Axes ``[time, batch, neuron...]``; a seed of a layer is a change of its synaptic sum. Where the readout is linear, or
 counts spikes, what is read is summed over time before it meets the last weights: a sweep costs one small product there
@@ -7,18 +7,16 @@ instead of one a step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from engine.curvature.linear_network import LinearNetwork, LinearStage, shifted
-from engine.curvature.wires import Wire
-from engine.kernels.layout import laid_out
 from engine.kernels.linear_neurons import Bends
 from engine.kernels.linear_scan import varies_with_time
-from engine.kernels.tangent_scan import SpikeAdjoint, Wanted, pull, push
+from engine.kernels.tangent_scan import Wanted, push
 
 
 @dataclass(frozen=True)
@@ -35,28 +33,6 @@ class Tangent:
     outputs: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Adjoint:
-    """Derivatives of a scalar by one layer: synaptic sum, membrane (None: not asked), spikes, membrane in the readout.
-
-    The sum's is ``time_t·sample`` where no array over time was needed: :attr:`acc` makes one.
-    """
-
-    sums: Tensor | None
-    u: Tensor | None
-    n: SpikeAdjoint
-    v: Tensor | None
-    time: Tensor | None = None
-    sample: Tensor | None = None
-
-    @property
-    def acc(self) -> Tensor:
-        """``[time, batch, neuron...]``."""
-        if self.time is None or self.sample is None:
-            return _given(self.sums)
-        return self.time.reshape(-1, *[1] * self.sample.dim()) * self.sample
-
-
 @dataclass
 class _Changes:
     """Of spikes, by layer: over time, and summed with the weights that the readout gives the steps."""
@@ -65,11 +41,20 @@ class _Changes:
     summed: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Layers whose changes over time are asked for."""
+
+    spikes: frozenset[str]
+    membranes: frozenset[str]
+
+
 def tangents(
     network: LinearNetwork,
     seeds: Mapping[str, Tensor],
     bends: Mapping[str, Bends] | None = None,
     keep: Collection[str] = (),
+    membranes: Collection[str] = (),
 ) -> Iterator[tuple[LinearStage, Tangent]]:
     """How every layer from the seeded ones on changes, in execution order; layers that do not change are left out.
 
@@ -78,7 +63,9 @@ def tangents(
         seeds: layer → change of its synaptic sum; consumed (overwritten).
         bends: second derivatives by layer; None: no curvature.
         keep: layers whose changes of spikes are asked for.
+        membranes: layers whose changes of membranes are asked for.
     """
+    asked = _Asked(frozenset(keep), frozenset(membranes))
     changed = _Changes()
     for component in network.components:
         stages = [network.stages[index] for index in component]
@@ -94,7 +81,7 @@ def tangents(
         if any(w.connection.source in inside for stage in stages for w in stage.wires):
             found = _step_together(network, stages, sums, bends)
         else:
-            found = {stages[0].name: _pushed(network, stages[0], _given(sums[stages[0].name]), bends, keep, changed)}
+            found = {stages[0].name: _pushed(network, stages[0], _given(sums[stages[0].name]), bends, asked, changed)}
         for stage in stages:
             tangent = found[stage.name]
             if tangent.n is not None:
@@ -102,45 +89,6 @@ def tangents(
                 if stage.name not in changed.summed and network.reads is not None and _read(network, stage):
                     changed.summed[stage.name] = torch.tensordot(network.reads.to(tangent.n.dtype), tangent.n, 1)
             yield stage, tangent
-
-
-def adjoints(
-    network: LinearNetwork,
-    outputs: Tensor,
-    visit: Callable[[LinearStage, Adjoint], None],
-    *,
-    membranes: bool = False,
-) -> None:
-    """Derivatives of ``Σ outputs·z`` by every layer, from the last to the first.
-
-    Args:
-        network: linearised.
-        outputs: seed ``[batch, output]``.
-        visit: called with every layer that reaches the outputs.
-        membranes: whether adjoints of membranes are asked for.
-    """
-    into: dict[str, SpikeAdjoint] = {}
-    v = _readout_adjoint(network, outputs, into)
-    for component in reversed(network.components):
-        stages = [network.stages[index] for index in component]
-        inside = {stage.name for stage in stages}
-        if not any(s.name in into or s.name == network.output for s in stages):
-            continue
-        loops = any(w.connection.source in inside for stage in stages for w in stage.wires)
-        ends = {s.name: v if s.name == network.output else None for s in stages}
-        if network.reads is not None and stages[0].name == network.output:
-            sample = outputs.to(stages[0].path.u.dtype).reshape(network.batch, *stages[0].shape)
-            found = {network.output: Adjoint(None, None, SpikeAdjoint(), None, network.reads, sample)}
-        elif not loops:
-            stage = stages[0]
-            n = into.get(stage.name, SpikeAdjoint())
-            acc, u = pull(stage.neurons, stage.path.u, n, ends[stage.name], membranes=membranes)
-            found = {stage.name: Adjoint(acc, u, n, ends[stage.name])}
-        else:
-            found = _step_back_together(network, stages, into, ends)
-        for stage in reversed(stages):
-            visit(stage, found[stage.name])
-            _spread(network, stage, found[stage.name], inside, into)
 
 
 def _given(value: Tensor | None) -> Tensor:
@@ -197,7 +145,7 @@ def _pushed(
     stage: LinearStage,
     total: Tensor,
     bends: Mapping[str, Bends] | None,
-    keep: Collection[str],
+    asked: _Asked,
     changed: _Changes,
 ) -> Tangent:
     """A layer alone."""
@@ -206,7 +154,11 @@ def _pushed(
     read = network.reads if network.reads is not None and _read(network, stage) else None
     if counts:
         read = total.new_ones(network.steps)
-    wanted = Wanted(u=is_output and not counts, n=stage.name in keep or _seen_over_time(network, stage), read=read)
+    wanted = Wanted(
+        u=(is_output and not counts) or stage.name in asked.membranes,
+        n=stage.name in asked.spikes or _seen_over_time(network, stage),
+        read=read,
+    )
     found = push(stage.neurons, stage.path.u, total, None if bends is None else bends.get(stage.name), wanted)
     if found.contracted is not None and not counts:
         changed.summed[stage.name] = found.contracted
@@ -278,96 +230,3 @@ def curvature_of(bent: Bends | None, u: Tensor, drive: Tensor) -> Tensor | None:
 
 def _at(factor: Tensor, t: int, like: Tensor) -> Tensor:
     return factor[t] if varies_with_time(factor, like) else factor
-
-
-def _readout_adjoint(network: LinearNetwork, outputs: Tensor, into: dict[str, SpikeAdjoint]) -> Tensor | None:
-    """Of the output's membrane over time; counts of spikes, and linear readouts, need no array."""
-    if network.reads is not None:
-        return None
-    stage = network.stage(network.output)
-    seed = outputs.to(stage.path.u.dtype).reshape(network.batch, *stage.shape)
-    if network.readout == "spike_count":
-        if stage.neurons.spike is not None:
-            into[stage.name] = SpikeAdjoint(None, seed.new_ones(network.steps), seed)
-        return None
-    if network.readout == "membrane_last":
-        last = torch.zeros_like(stage.path.u)
-        last[-1] = seed
-        return last
-    return seed.expand(network.steps, *seed.shape) if network.read is None else seed * network.read
-
-
-def _step_back_together(
-    network: LinearNetwork,
-    stages: list[LinearStage],
-    into: Mapping[str, SpikeAdjoint],
-    membranes: Mapping[str, Tensor | None],
-) -> dict[str, Adjoint]:
-    """Layers on a cycle, from the last step to the first; what they send each other gathers in ``n``."""
-    like = {s.name: s.path.u for s in stages}
-    n = {name: into.get(name, SpikeAdjoint()).at(like[name]) for name in like}
-    u = {name: torch.zeros_like(value) for name, value in like.items()}
-    acc = {name: torch.zeros_like(value) for name, value in like.items()}
-    currents: dict[str, Tensor] = {}
-    for t in range(network.steps - 1, -1, -1):
-        for stage in reversed(stages):
-            name, neurons, v = stage.name, stage.neurons, membranes[stage.name]
-            g = u[name][t]
-            if neurons.spike is not None:
-                torch.mul(n[name][t], neurons.spike[t], out=g)
-            if v is not None:
-                g += v[t] if neurons.end is None else v[t] * neurons.end[t]
-            if t + 1 < network.steps:
-                g.addcmul_(u[name][t + 1], neurons.carry_at(t + 1))
-            drive = g if neurons.gate is None else g * _at(neurons.gate, t, like[name])
-            if neurons.current_leak is not None:
-                late = currents.get(name, torch.zeros_like(g))  # of the current after this step, from later ones
-                total = late if neurons.old_current else late + drive
-                currents[name] = total * neurons.current_leak + (drive if neurons.old_current else 0.0)
-                drive = total
-            acc[name][t] = drive
-            for wire in stage.wires:
-                source = wire.connection.source
-                if source in n:
-                    wire.send_back(n[source], t, wire.pull(drive))
-    return {
-        s.name: Adjoint(
-            acc[s.name],
-            u[s.name],
-            SpikeAdjoint(n[s.name] if s.neurons.spike is not None else None),
-            membranes[s.name],
-        )
-        for s in stages
-    }
-
-
-def _spread(
-    network: LinearNetwork, stage: LinearStage, adjoint: Adjoint, inside: set[str], into: dict[str, SpikeAdjoint]
-) -> None:
-    """Send the adjoint of a layer's sum back to the layers that feed it from outside its component."""
-    known = {s.name: s for s in network.stages}
-    for wire in stage.wires:
-        source = wire.connection.source
-        if source in inside or source not in known or known[source].neurons.spike is None:
-            continue
-        before, like = into.get(source, SpikeAdjoint()), known[source].path.u
-        if (
-            adjoint.sample is not None and adjoint.time is not None
-        ):  # a linear readout: of one sample, whatever the step
-            row = wire.pull(adjoint.sample).reshape(network.batch, *wire.connection.source_shape)
-            into[source] = SpikeAdjoint(
-                before.full, adjoint.time, row if before.sample is None else before.sample + row
-            )
-            continue
-        into[source] = SpikeAdjoint(
-            _add(before.full, _sent(network, wire, adjoint.acc), like), before.time, before.sample
-        )
-
-
-def _sent(network: LinearNetwork, wire: Wire, acc: Tensor) -> Tensor:
-    value = wire.pull(acc.flatten(0, 1)).reshape(network.steps, network.batch, *wire.connection.source_shape)
-    return wire.early(value)
-
-
-def _add(before: Tensor | None, value: Tensor, like: Tensor) -> Tensor:
-    return laid_out(value, like) if before is None else before + value

@@ -56,6 +56,9 @@ class SensitivityStep(Spec):
     granularity: Literal["layer", "channel"] = Field(
         default="channel", description="Scales of the roundings whose loss is predicted and measured; as in allocate"
     )
+    channels: bool = Field(
+        default=False, description="Traces of output channels of hessian too, for a further sweep a probe; ggn has them"
+    )
     measure: Literal["auto", "on", "off"] = Field(
         default="auto", description="Also measure each layer alone at each width; auto: up to 20 layers"
     )

@@ -100,6 +100,31 @@ def test_closed_terms_are_exact(case: Case) -> None:
         assert layer.trace == pytest.approx(float(hessian_block(objective, layer.layer).trace()), rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("case", "reset_gradient"),
+    [
+        *((case, "through") for case in CASES if case.name in ("subtract_same_step", "convolution", "skip", "scaled")),
+        *((case, "detached") for case in LINEAR_FILTERS[:3]),
+    ],
+    ids=lambda given: getattr(given, "name", given),
+)
+def test_hessian_of_output_channels_is_within_its_error(case: Case, reset_gradient: str) -> None:
+    objective = objective_of(case, reset_gradient, samples=2, steps=6)
+    for found in hessian_trace(objective, fixed(150), 1, Silent(), channels=True):
+        block = hessian_block(objective, found.layer)
+        exact = block.diagonal().reshape(len(found.channels), -1).sum(1)
+        assert sum(found.channels) == pytest.approx(found.trace, rel=1e-9, abs=1e-12 * found.gauss_newton)
+        for trace, error, wanted in zip(found.channels, found.channel_errors, exact.tolist(), strict=True):
+            assert abs(trace - wanted) <= 4.0 * error + 1e-5 * found.gauss_newton, (found, exact)
+    closed = [layer for layer in hessian_trace(objective, fixed(9), 0, Silent()) if layer.channels]
+    assert all(layer.exact for layer in closed)  # without being asked only where no probe is needed
+
+
+def test_layers_on_a_cycle_have_no_channels() -> None:
+    objective = objective_of(next(case for case in CASES if case.name == "recurrent"), samples=2, steps=5)
+    assert all(not layer.channels for layer in hessian_trace(objective, fixed(9), 0, Silent(), channels=True)[:1])
+
+
 def test_what_is_not_closed_says_so() -> None:
     for case in (LINEAR_FILTERS[4], CASES[0]):
         for layer in hessian_trace(objective_of(case), fixed(8), 0, Silent()):
