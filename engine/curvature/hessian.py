@@ -82,8 +82,8 @@ def _layer(
     known, gauss = float(by_channel.sum()), float(base.trace[k])
     part, variance = gauss + known, float(base.variance[k])
     probed, probes, split = 0.0, 0, covered
-    by_channel = by_channel + base.channels.split(list(blocks.channels))[k]
-    spread = base.channel_variance.split(list(blocks.channels))[k]
+    by_channel = by_channel + torch.split(base.channels, list(blocks.channels))[k]
+    spread = torch.split(base.channel_variance, list(blocks.channels))[k]
     if not covered:
         target = _Target(name, part, gauss, variance, channels)
         merged = _probe_until(blocks, target, stop, seed, events, clock)

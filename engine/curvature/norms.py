@@ -93,7 +93,8 @@ class SampleNorms:
 
         def make() -> Tensor:
             seen = self.network.seen[wire.connection.name]
-            return torch.tensordot(weights, seen.reshape(self.network.steps, self.network.batch, -1), 1)
+            read: Tensor = torch.tensordot(weights, seen.reshape(self.network.steps, self.network.batch, -1), 1)
+            return read
 
         return self._keep(f"read {wire.connection.name}", make)
 
