@@ -20,13 +20,13 @@ from benchmarks.scale.stacks import wait_until_idle
 from benchmarks.service import descendants
 from benchmarks.stack import Plan, Stack
 
-JOBS = {"evaluate": 8, "hessian-mixed": 4}
+JOBS = {"evaluate": 6, "hessian-mixed": 2}
 RATES = {"10^2": 1e2, "10^4": 1e4, "10^6": 1e6}
 SIMULATED = 20_000
 WAIT_S = 60.0
 BURST = 1000
 API, DATABASE, REDIS, WORKER = (f"{part}: CPU of a job" for part in ("API", "PostgreSQL", "Redis", "worker process"))
-EVALUATE, MAIN = "child: CPU of an evaluate job", "child: CPU of a main job on the digits"
+EVALUATE, MAIN = "child: CPU of an evaluate job", "child: CPU of a main job on 240 digits"
 WORKERS = {name: f"workers for {name} jobs a day" for name in RATES}
 BUSY_API, BUSY_DATABASE = "one API process: share busy at 10^6", "one core of PostgreSQL: share busy at 10^6"
 OTHERS = "10^4 a day, one tenant of 10^3 sends 1,000 at once: the others' p95 wait"
@@ -77,7 +77,7 @@ def _measure() -> tuple[Costs, dict[str, float], dict[str, float]]:
         server = stack.enter_context(run_postgres(""))
         plan = Plan(folder / "stack", {"LOG_LEVEL": "warning", "WARM_CHILD": "false"}, server.new_database())
         started = stack.enter_context(Stack(plan))
-        ids = upload_inputs(started, train=1000, test=400)
+        ids = upload_inputs(started, train=240, test=120)
         roots = {
             API: started.pid("api"),
             DATABASE: server.pid(),
