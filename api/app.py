@@ -16,7 +16,7 @@ from api.problems import RESPONSES
 from api.routes import blobs, catalogue, events, health, jobs, operate, results, uploads
 from api.watch import Hub
 from jobs.blobs import Blobs
-from jobs.database import open_database
+from jobs.database import open_patiently
 from jobs.doorbell import Doorbell
 from jobs.idle import IdleWorkers
 from jobs.settings import Settings, engine_version
@@ -60,7 +60,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def _open(settings: Settings) -> Service:
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    database = open_database(settings.sql_url, durable=settings.fsync)
+    database = open_patiently(settings.sql_url, durable=settings.fsync)
     try:
         if settings.bootstrap_key_file is not None:
             key = settings.bootstrap_key_file.read_text().strip()

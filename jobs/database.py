@@ -7,7 +7,9 @@ own busy handler sleeps in steps of up to 100 ms. PostgreSQL's clock, not this h
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -15,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, inspect, make_url, select, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from jobs import clock
 
 SCHEMA_VERSION = "0005"  # newest file in migrations/versions; a test compares them
 BUSY_TIMEOUT_S = 10.0
+START_S = 60.0
 CHECKPOINT_PAGES = 8000  # 32 MB of log: the sweep empties it long before, so that no request waits for the disk
 # A host that was cut off sends no end of its connections: without these a heartbeat would hang for minutes.
 _NOTICE_CUTS = {
@@ -30,6 +34,7 @@ _NOTICE_CUTS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,  # milliseconds
 }
+_log = logging.getLogger(__name__)
 _READ_ONLY = "spikebit_read_only"
 _MIGRATION_LOCK = 0x5B17_B175  # any constant of our own: the advisory lock under which a schema is upgraded
 
@@ -132,6 +137,23 @@ def open_database(url: str, *, durable: bool = False) -> Database:
     database = Database(url, durable=durable)
     upgrade(database.engine)
     return database
+
+
+def open_patiently(url: str, *, durable: bool = False, patience_s: float = START_S) -> Database:
+    """The same; a server that starts at the same time as this process is waited for (a file on this host is not).
+
+    Raises:
+        OperationalError: it did not answer in time.
+    """
+    until = time.monotonic() + (0.0 if url.startswith("sqlite") else patience_s)
+    while True:
+        try:
+            return open_database(url, durable=durable)
+        except OperationalError as error:
+            if time.monotonic() >= until:
+                raise
+            _log.warning("the database does not answer yet: %s", error)
+        time.sleep(1.0)
 
 
 def _version(connection: Connection) -> str | None:

@@ -10,10 +10,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
-from sqlalchemy.exc import StatementError
+from sqlalchemy.exc import OperationalError, StatementError
 
+from benchmarks.postgres import NoPostgres, run_postgres
 from jobs import migrations
-from jobs.database import SCHEMA_VERSION, Database, open_database, upgrade
+from jobs.database import SCHEMA_VERSION, Database, open_database, open_patiently, upgrade
 from jobs.records import Lease, Record
 
 
@@ -92,3 +93,22 @@ def test_tidy_empties_the_log_while_others_write(database: Database, database_ur
     with database.write() as session:  # begins the log anew instead of making it longer
         session.add(Lease(name="b", holder="h", until=database.now(session)))
     assert log.stat().st_size == size
+
+
+@pytest.mark.postgres
+def test_a_server_that_starts_later_is_waited_for(tmp_path: Path) -> None:
+    """API and database may start in any order; a file that cannot be opened is not waited for."""
+    try:
+        with run_postgres() as server:
+            url = server.new_database()
+            server.stop("fast")
+            with pytest.raises(OperationalError):
+                open_patiently(url, patience_s=0)
+            late = threading.Timer(1.5, server.start)
+            late.start()
+            open_patiently(url, patience_s=60).close()
+            late.join()
+    except NoPostgres as missing:
+        pytest.skip(str(missing))
+    with pytest.raises(OperationalError):
+        open_patiently(f"sqlite:///{tmp_path}")  # a folder
