@@ -33,6 +33,8 @@ def dequantize(program: IntegerProgram) -> tuple[Graph, Dynamics]:
     """
     start = _start(program)
     faults = [fault for layer in program.layers for fault in _layer_faults(layer)]
+    if program.input.scale is not None:
+        faults.append("analogue inputs, whose scale the weights already hold")
     if start is None:
         faults.append("membranes that start neither at 0 nor at their reset values")
     faults += [fault for c in program.connections for fault in _connection_faults(c)]

@@ -12,6 +12,7 @@ from engine.exports.registry import EXPORTS
 from engine.specs.report import ExportedFile, ExportSection
 from engine.specs.steps import ExportStep
 from engine.steps.context import ArtifactFile, Context, Work
+from runtime.program import InputFormat
 
 SAMPLES = 64  # of the test split: the first becomes a self-test, all are counted where an export is not exact
 
@@ -27,8 +28,9 @@ def export_step(spec: ExportStep, work: Work, context: Context) -> Work:
     program = work.program
     if program is None:
         raise InvalidSpec("invalid_step", "export needs an earlier step 'integerize'", "/steps")
-    few = np.asarray(work.data.test.x[:SAMPLES]).astype(np.int64)
-    samples = np.clip(few, program.input.lo, program.input.hi)
+    lo, hi = program.input.lo, program.input.hi
+    few = InputFormat(program.input.shape, lo, hi, program.input.scale).integers(work.data.test.x[:SAMPLES])
+    samples = np.clip(few, lo, hi)
     files, facts, artifacts = [], {}, []
     for name in spec.formats:
         folder = context.out / "exports" / name

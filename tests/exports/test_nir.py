@@ -124,6 +124,10 @@ def test_what_floats_or_importers_cannot_be_told_is_refused() -> None:
     with pytest.raises(NotRepresentable, match=r"up to 65535 spikes a step.*a membrane floor") as refused:
         export_nir(program, frames(program))
     assert refused.value.code == "export_not_representable"
+    analogue = program_of(recurrent("lava", "lif"))
+    analogue = replace(analogue, input=replace(analogue.input, scale=np.float32(0.5)))
+    with pytest.raises(NotRepresentable, match="analogue inputs"):
+        export_nir(analogue, frames(analogue))
     late = program_of(recurrent("snntorch-leaky", "lif"))
     assert set(export_nir(late, frames(late)).refused) == {"norse", "spikingjelly"}
 
