@@ -11,6 +11,7 @@ NAME ?=
 STAMP := $(VENV)/.installed
 # What an editable install holds as a copy or compiled: `runtime` inside the client, the native kernels.
 BUILT := $(VENV)/.built
+NIR_RELEASES := 0.0.1 0.0.2 0.0.3 0.0.4 0.0.5 0.0.6 0.1.0 0.2.0 1.0.0 1.0.1 1.0.3 1.0.4 1.0.5 1.0.6 1.0.7 1.0.8
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: help setup demo test test-slow test-frameworks lint format serve bench chaos lock frameworks frameworks-lava fixtures example-digits example-zoo clean
@@ -88,6 +89,9 @@ fixtures: frameworks ## Make tests/fixtures/networks again, by the frameworks' o
 	rm -f tests/fixtures/networks/*
 	for net in snntorch norse spikingjelly; do .venv-frameworks/bin/python -W ignore -m tests.fixtures.make.$${net}_nets || exit 1; done
 	for net in sinabs rockpool; do .venv-sinabs/bin/python -W ignore -m tests.fixtures.make.$${net}_nets || exit 1; done
+	for v in $(NIR_RELEASES); do \
+	  .venv-frameworks/bin/python -m pip install -q --no-deps --target out/nir/$$v nir==$$v && PYTHONPATH=out/nir/$$v \
+	  .venv-frameworks/bin/python -W ignore tests/fixtures/make/nir_versions.py $$v || exit 1; done
 
 lock: setup ## Rewrite requirements/lock.txt from lock.in
 	$(BIN)/python -m pip install -q pip-tools

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from engine.errors import InvalidModel
+from engine.network.early_nir import modernise
 from engine.network.graph import Edge, Graph, check_name
 from engine.network.hdf5_safe import Hdf5Limits, Tree, read_tree
 from engine.network.nested import RawGraph, flatten
@@ -39,7 +40,7 @@ def read_nir(path: Path, repair: bool = False, limits: Hdf5Limits | None = None)
     Raises:
         InvalidModel: with a stable code, the node's name, what was expected and what was found.
     """
-    tree = read_tree(path, limits)
+    tree = modernise(read_tree(path, limits))
     top = tree.get("node")
     if not isinstance(top, dict) or "nodes" not in top:
         raise InvalidModel("not_nir", "expected a group 'node' that holds a NIRGraph, found " + _names(tree), None)
