@@ -6,6 +6,7 @@ a simulation with these costs (``benchmarks.queueing``), beside the plain arithm
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +25,7 @@ JOBS = {"evaluate": 6, "hessian-mixed": 2}
 RATES = {"10^2": 1e2, "10^4": 1e4, "10^6": 1e6}
 SIMULATED = 20_000
 WAIT_S = 60.0
+IDLE_S = 60.0
 BURST = 1000
 API, DATABASE, REDIS, WORKER = (f"{part}: CPU of a job" for part in ("API", "PostgreSQL", "Redis", "worker process"))
 EVALUATE, MAIN = "child: CPU of an evaluate job", "child: CPU of a main job on 240 digits"
@@ -84,14 +86,23 @@ def _measure() -> tuple[Costs, dict[str, float], dict[str, float]]:
             REDIS: started.pid("redis"),
             WORKER: started.pid("compute-0"),
         }
-        before = {name: tree_cpu_s(pid, children=name == DATABASE) for name, pid in roots.items()}
+
+        def used() -> dict[str, float]:
+            return {name: tree_cpu_s(pid, children=name == DATABASE) for name, pid in roots.items()}
+
+        early, begun = used(), time.monotonic()
+        time.sleep(IDLE_S)  # looks, sweeps and beats go on without jobs: what they cost is not a job's
+        before, seconds = used(), time.monotonic() - begun
+        idle = {name: (before[name] - early[name]) / seconds for name in roots}
+        begun = time.monotonic()
         children: dict[str, float] = {}
         for recipe, number in JOBS.items():
             began = reaped_cpu_s(started.pid("compute-0"))
             _run(started, {**ids, "recipe": recipe}, number)
             children[recipe] = (reaped_cpu_s(started.pid("compute-0")) - began) / number
         total = sum(JOBS.values())
-        own = {name: (tree_cpu_s(pid, children=name == DATABASE) - before[name]) / total for name, pid in roots.items()}
+        after, seconds = used(), time.monotonic() - begun
+        own = {name: max(0.0, after[name] - before[name] - idle[name] * seconds) / total for name in roots}
     return Costs(own[API], own[DATABASE], list(children.values())), children, own
 
 
