@@ -1,8 +1,8 @@
-"""Rows that a long benchmark has measured already: another one names them, and runs what is not on record.
+"""Rows that a long benchmark has measured already: another one names them.
 
 ``make bench NAME=curvature`` is to show what predictions and plans are worth too; both take long and depend on no
 peer's speed. Their bounded rows are taken from ``benchmarks/results``, each with the commit and the date that it was
-measured on in its detail; where there is no such file, the benchmark runs there and then.
+measured on in its detail; where there is no such file, the row is absent and says which benchmark writes it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ def rows_of(name: str) -> tuple[Row, ...]:
 
 
 def findings_of(name: str) -> Iterator[Finding]:
-    """Those rows' findings, from the record or from a run; what a run finds besides is left out."""
+    """Those rows' findings, from the record; what was found besides is left out."""
     path = frame.RESULTS / f"{name}.json"
     known = {row.name for row in rows_of(name)}
-    findings = _recorded(path) if path.exists() else importlib.import_module(frame.BENCHMARKS[name]).run()
-    for finding in findings:
+    if not path.exists():
+        yield from (Absent(row, f"not measured yet: run `make bench NAME={name}` first") for row in sorted(known))
+        return
+    for finding in _recorded(path):
         if f"{name}.{finding.name}" in known:
             yield replace(finding, name=f"{name}.{finding.name}")
 
