@@ -31,6 +31,7 @@ from engine.network.shapes import Shapes
 
 WEIGHTED = Linear | Conv1d | Conv2d
 MAX_DELAY = 65_535  # steps; a buffer of so many spikes per neuron
+MAX_PATH_NODES = 2**18  # nodes that all paths cross, counted for every path: a comb of maps has n²/2 of them
 Path = tuple[str, ...]  # source, linear maps, target
 
 
@@ -39,7 +40,8 @@ def find_paths(graph: Graph) -> tuple[Path, ...]:
 
     Raises:
         InvalidModel: ``several_edges`` where edges meet in a linear map, or a weight feeds several nodes. Edges may
-            meet in a neuron; copies of a weight are separate layers, which the file must say.
+            meet in a neuron; copies of a weight are separate layers, which the file must say. ``too_large`` where
+            the paths of a comb of maps are too long to compute with.
     """
     targets: dict[str, list[str]] = {name: [] for name in graph.nodes}
     entering = dict.fromkeys(graph.nodes, 0)
@@ -57,6 +59,7 @@ def find_paths(graph: Graph) -> tuple[Path, ...]:
             detail = f"node {name!r} ({node.kind}): expected its weights to feed one node, found {fed}"
             raise InvalidModel("several_edges", detail, name)
     paths: list[Path] = []
+    crossed = 0
     for name, node in graph.nodes.items():
         if isinstance(node, Input | Neuron):
             waiting: list[Path] = [(name, target) for target in targets[name]]
@@ -64,6 +67,13 @@ def find_paths(graph: Graph) -> tuple[Path, ...]:
                 path = waiting.pop()
                 if isinstance(graph.nodes[path[-1]], Neuron | Output):
                     paths.append(path)
+                    crossed += len(path)
+                    if crossed > MAX_PATH_NODES:
+                        detail = (
+                            f"the ways between neurons cross more than {MAX_PATH_NODES} nodes in all, those to node "
+                            f"{path[-1]!r} among them; expected fewer maps, or fewer branches, between the neurons"
+                        )
+                        raise InvalidModel("too_large", detail, path[-1])
                 else:
                     waiting.extend((*path, target) for target in targets[path[-1]])
     return tuple(sorted(paths))

@@ -8,7 +8,7 @@ from itertools import pairwise
 from engine.errors import InvalidModel, NotRepresentable
 from engine.network.connections import Path, find_paths, has_weight, make_connection
 from engine.network.feedback import find_feedback
-from engine.network.graph import Edge, Graph
+from engine.network.graph import Graph
 from engine.network.model import INPUT, Connection, Network, NeuronLayer
 from engine.network.neurons import make_layer, membrane_layer
 from engine.network.nodes import LI, CubaLI, Flatten, I, Neuron
@@ -47,8 +47,9 @@ def discretise(graph: Graph, dynamics: Dynamics) -> Network:
     feedback = find_feedback(graph, dynamics.feedback_edges)
     paths = find_paths(graph)
     output, layers = _layers(graph, shapes, dynamics, paths)
+    late = frozenset(feedback)
     connections = [
-        make_connection(graph, shapes, path, _crosses(path, feedback), dynamics.dt_s)
+        make_connection(graph, shapes, path, any(edge in late for edge in pairwise(path)), dynamics.dt_s)
         for path in paths
         if path[-1] in layers
     ]
@@ -120,10 +121,6 @@ def _check_used(graph: Graph, shapes: Shapes) -> None:
         if name not in shapes.leaving or name not in useful:
             end = "is not reached from the Input" if name not in shapes.leaving else "does not lead to the Output"
             raise InvalidModel("unused_node", f"node {name!r} ({node.kind}) {end}", name)
-
-
-def _crosses(path: Path, feedback: tuple[Edge, ...]) -> bool:
-    return any(edge in feedback for edge in pairwise(path))
 
 
 def _check_delays(connections: list[Connection]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 
 from engine.errors import InvalidModel
@@ -46,12 +47,12 @@ class Graph:
                 detail = f"edge {source!r} → {target!r} leads into the Input or out of the Output"
                 raise InvalidModel("invalid_edge", detail, target)
 
-    @property
+    @cached_property
     def input(self) -> str:
         """Name of the Input."""
         return _only(self.nodes, Input, "multiple_inputs")
 
-    @property
+    @cached_property
     def output(self) -> str:
         """Name of the Output."""
         return _only(self.nodes, Output, "multiple_outputs")

@@ -12,6 +12,7 @@ One step of a neuron, with ``I`` the sum of its connections (biases included)::
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -149,7 +150,14 @@ class Network:
 
     def into(self, target: str) -> tuple[Connection, ...]:
         """Connections into one layer, in their fixed order."""
-        return tuple(c for c in self.connections if c.target == target)
+        return self._into.get(target, ())
+
+    @cached_property
+    def _into(self) -> dict[str, tuple[Connection, ...]]:
+        found: dict[str, list[Connection]] = {}
+        for connection in self.connections:
+            found.setdefault(connection.target, []).append(connection)
+        return {target: tuple(connections) for target, connections in found.items()}
 
     @property
     def weighted(self) -> tuple[Connection, ...]:

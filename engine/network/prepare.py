@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from engine.kernels.rules import FloatLeak, Leak, NeuronRule, NoLeak
+from engine.network.components import components_of
 from engine.network.model import Array, Network, NeuronLayer, shrink
-from engine.network.simulate import Prepared, Stage, components_of
+from engine.network.simulate import Prepared, Stage
 from engine.network.synapse import Synapse
 from engine.specs.dynamics import Dynamics
 

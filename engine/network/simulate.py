@@ -123,24 +123,6 @@ def _contracted(
     return None if source == stage.name else contract_readout(stage, seen[source], prepared.dtype)
 
 
-def components_of(names: tuple[str, ...], connections: Iterable[Connection]) -> tuple[tuple[int, ...], ...]:
-    """Strongly connected groups of layers, as indices in execution order (a layer alone is a group too)."""
-    index = {name: k for k, name in enumerate(names)}
-    reach = {name: {name} for name in names}
-    links = [(c.source, c.target) for c in connections if c.source in index]
-    for _ in names:
-        before = {name: set(found) for name, found in reach.items()}
-        for source, target in links:
-            reach[source] |= reach[target]
-        if before == reach:
-            break
-    groups: list[tuple[int, ...]] = []
-    for name in names:
-        if not any(index[name] in group for group in groups):
-            groups.append(tuple(k for other, k in index.items() if other in reach[name] and name in reach[other]))
-    return tuple(groups)
-
-
 def _run_component(
     prepared: Prepared, stages: list[Stage], seen: Mapping[str, Tensor], gradient: SpikeGradient | None
 ) -> dict[str, ScanResult]:

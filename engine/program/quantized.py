@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from engine.kernels.rules import Leak, MulShiftLeak, NeuronRule, NoLeak, ShiftLeak
+from engine.network.components import components_of
 from engine.network.model import INPUT, Array, Connection, Network, NeuronLayer, SumPool, shrink
-from engine.network.simulate import Prepared, Stage, components_of
+from engine.network.simulate import Prepared, Stage
 from engine.network.synapse import Synapse
 from engine.program.bounds import FLOAT32_EXACT
 from engine.program.geometry import apply_maps, sum_shape

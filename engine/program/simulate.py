@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from engine.kernels.rules import Leak, MulShiftLeak, NeuronRule, NoLeak, ShiftLeak
+from engine.network.components import components_of
 from engine.network.model import Connection as FloatConnection
-from engine.network.simulate import Prepared, Stage, Trace, components_of, run
+from engine.network.simulate import Prepared, Stage, Trace, run
 from engine.network.synapse import Synapse
 from engine.program.bounds import FLOAT32_EXACT, ConnectionBounds, program_bounds
 from engine.program.program import Connection, IntArray, IntegerProgram, Layer

@@ -12,11 +12,12 @@ import torch
 
 from engine.data.batches import Split
 from engine.network import measure as measuring
+from engine.network.components import components_of
 from engine.network.discretise import discretise
 from engine.network.model import Network
 from engine.network.nir_reader import read_nir
 from engine.network.prepare import prepare
-from engine.network.simulate import components_of, run
+from engine.network.simulate import run
 from engine.reference.float_network import simulate_floats
 from engine.specs.dynamics import PRESETS, DynamicsRequest, resolve_dynamics
 from tests.program.networks import convolutional, recurrent
