@@ -104,10 +104,13 @@ def one_file(data: Path, options: DataOptions) -> Iterator[tuple[Path, str]]:
 def pack(folder: Path, target: Path, labels: Path | None) -> Path:
     """Every file of a folder and the label table in one zip; equal folders give equal files.
 
+    Files whose names begin with a dot, and what macOS keeps in ``__MACOSX``, are left out.
+
     Raises:
         UsageError: the folder is empty, or has a table of its own beside the given one.
     """
-    names = {str(path.relative_to(folder).as_posix()): path for path in folder.rglob("*") if path.is_file()}
+    files = {str(path.relative_to(folder).as_posix()): path for path in folder.rglob("*") if path.is_file()}
+    names = {name: path for name, path in files.items() if not _is_hidden(name)}
     if labels is not None:
         if TABLE in names and not names[TABLE].samefile(labels):
             raise UsageError(f"--labels: expected one table, found {labels} beside {names[TABLE]}", code="usage")
@@ -135,7 +138,7 @@ def guess_format(path: Path) -> str:
         return "frames"
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [name.lower() for name in archive.namelist()]
+            names = [name.lower() for name in archive.namelist() if not _is_hidden(name)]
     except (zipfile.BadZipFile, OSError):
         return "frames"  # the service says what is wrong with it
     if any(name.startswith("offsets_") for name in names):
@@ -145,8 +148,14 @@ def guess_format(path: Path) -> str:
     if any(name.endswith((".h5", ".hdf5")) for name in names):
         return "shd"
     recordings = [name for name in names if not name.endswith("/") and name != TABLE]
+    recordings = [name for name in recordings if not name.rpartition("/")[2].startswith(("readme", "license"))]
     plain = all(name.endswith(".bin") for name in recordings) and TABLE not in names
     return "nmnist" if plain else "recordings"
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether an operating system keeps this path for itself."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def _sensor(text: str) -> list[int]:

@@ -18,7 +18,7 @@ from engine.errors import InvalidDataset
 
 BLOCK = 1 << 20
 NAME = re.compile(r"[A-Za-z0-9_]{1,64}\.npy")
-FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}(/[A-Za-z0-9_][A-Za-z0-9_. -]{0,63}){0,7}/")
+MAX_PARTS, MAX_PART = 8, 128  # folders and the name in a path, and characters of each
 STORED, DEFLATED = 0, 8
 _END, _CENTRAL, _LOCAL, _LOCATOR64, _END64 = b"PK\x05\x06", b"PK\x01\x02", b"PK\x03\x04", b"PK\x06\x07", b"PK\x06\x06"
 _MAX16, _MAX32 = 0xFFFF, 0xFFFFFFFF
@@ -30,14 +30,15 @@ _DESCRIPTOR = 24  # a data descriptor (bit 3) follows the data: at most signatur
 class ZipLimits:
     """Bounds on what an archive may declare, and what its members may be called (``expected`` says it in words).
 
-    ``folders``: entries for folders are left out instead of refused.
+    ``paths``: names are relative paths in any script instead; entries for folders, names that begin with a dot and
+    what macOS adds below ``__MACOSX`` are left out.
     """
 
     max_members: int = 64
     max_bytes: int = 4 << 30
     names: re.Pattern[str] = NAME
     expected: str = "a name that numpy.savez writes"
-    folders: bool = False
+    paths: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def list_members(file: BinaryIO, limits: ZipLimits) -> dict[str, Member]:
         start = _check_local(file, member, header, flags)
         expected = start + member.packed
         members[member.name] = Member(member.name, member.method, member.crc, member.packed, member.size, start)
-    if count and limits.folders:
-        members = {name: member for name, member in members.items() if not name.endswith("/")}
+    if limits.paths:
+        members = {name: member for name, member in members.items() if not (name.endswith("/") or is_hidden(name))}
     if position != len(directory) or not 0 <= offset - expected <= _DESCRIPTOR:
         raise _bad("there is data between the members and the directory")
     declared = sum(member.size for member in members.values())
@@ -188,10 +189,7 @@ def _central_entry(directory: bytes, position: int, limits: ZipLimits) -> tuple[
     body = directory[position + 46 : position + 46 + name_size + extra_size]
     if len(body) < name_size + extra_size or comment_size or disk:
         raise _bad("the directory is damaged")
-    name = body[:name_size].decode("utf-8", "replace")
-    folder = limits.folders and name.endswith("/") and not (fields[7] or fields[8])
-    if not (FOLDER if folder else limits.names).fullmatch(name):
-        raise _bad(f"the name {name[:64]!r} is not {limits.expected}")
+    name = _checked_name(body[:name_size], bool(fields[8]), limits)
     if flags & ~_PLAIN_FLAGS or method not in (STORED, DEFLATED):
         raise _bad(f"member {name!r}: expected plain stored or deflated data (no encryption)")
     sizes = _sizes64(name, body[name_size:], sizes)
@@ -199,6 +197,55 @@ def _central_entry(directory: bytes, position: int, limits: ZipLimits) -> tuple[
         raise _bad(f"member {name!r}: a stored file has two sizes")
     member = Member(name, method, crc, sizes["packed"], sizes["size"], 0)
     return member, sizes["header"], flags, position + 46 + name_size + extra_size
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a path is one that an operating system keeps for itself, not its user.
+
+    Example:
+        >>> [is_hidden(name) for name in ("__MACOSX/a/._b.bin", "a/.DS_Store", "a/b.bin")]
+        [True, True, False]
+    """
+    return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in name.split("/"))
+
+
+def path_problem(name: str) -> str | None:
+    """What is wrong with a relative path, in words that name the character; None: nothing.
+
+    Example:
+        >>> path_problem("train/café (1)/a+b.bin"), path_problem("../a.bin")
+        (None, "a part '..'")
+    """
+    wrong = next((c for c in name if c == "\\" or not c.isprintable()), None)
+    if wrong is not None:
+        return f"the character {wrong!r} (U+{ord(wrong):04X})"
+    parts = name.split("/")
+    if not name or name.startswith("/"):
+        return "a leading '/'" if name else "nothing"
+    bad = next((part for part in parts if part in ("", ".", "..")), None)
+    if bad is not None:
+        return f"a part {bad!r}"
+    if len(parts) > MAX_PARTS or max(map(len, parts)) > MAX_PART:
+        return f"{len(parts)} parts, the longest of {max(map(len, parts))} characters"
+    drive = parts[0][1:2] == ":" and parts[0][0].isalpha()
+    return "the character ':' of a drive" if drive else None
+
+
+def _checked_name(raw: bytes, filled: bool, limits: ZipLimits) -> str:
+    name = raw.decode("utf-8", "replace")
+    if not limits.paths:
+        if not limits.names.fullmatch(name):
+            raise _bad(f"the name {name[:64]!r} is not {limits.expected}")
+        return name
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _bad(f"the name {name[:64]!r}: expected UTF-8, found the byte 0x{raw[error.start]:02X}") from error
+    found = path_problem(name if filled else name.removesuffix("/"))
+    if found is not None:
+        rule = f"up to {MAX_PARTS} parts of up to {MAX_PART} printable characters, no '..', no backslash"
+        raise _bad(f"the name {name[:64]!r}: expected a relative path ({rule}), found {found}")
+    return name
 
 
 def _sizes64(name: str, extra: bytes, sizes: dict[str, int]) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def network_of(maps: list[str], kind: str, comb: bool) -> Graph:
     nodes |= {name: make_node(name, kind, cell if kind == "IF" else {"scale": [1.0]}) for name in maps}
     nodes["z"] = make_node("z", "IF", cell)
     chain = ["in", *maps, "z", "out"]
-    edges = set(zip(chain, chain[1:], strict=False)) | ({(name, "z") for name in maps} if comb else set())
+    edges = set(pairwise(chain)) | ({(name, "z") for name in maps} if comb else set())
     return Graph(nodes, tuple(edges))
 
 

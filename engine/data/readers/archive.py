@@ -3,7 +3,8 @@
 Folders: ``train/<class>/name.ext``, ``test/<class>/name.ext`` (``val``, ``validation`` too; any case), or
 ``<class>/name.ext`` where a split rule holds samples out. Classes that are all whole numbers are those labels; else
 they are numbered in the order of their names. Table: a header ``path,label`` with an optional ``split``, a row a file.
-Nothing is ever extracted under a name of the archive's choosing.
+Names that begin with a dot and what macOS adds below
+``__MACOSX`` are left out. Nothing is ever extracted under a name of the archive's choosing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from engine.data.frames import MAX_CLASSES, class_name
 from engine.data.zip_safe import Member, ZipLimits, inflate, list_members
 from engine.errors import InvalidDataset
 
-NAMES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. -]{0,127}(/[A-Za-z0-9_][A-Za-z0-9_. -]{0,127}){0,7}")
 TABLE = "labels.csv"
 MAX_TABLE_BYTES = 64 << 20
 MAX_RECORDING_BYTES = 16 * MAX_EVENTS_PER_SAMPLE  # no format needs more for a sample of the largest size
@@ -62,7 +62,7 @@ def open_archive(file: BinaryIO, limits: ZipLimits, suffixes: Iterable[str]) -> 
         InvalidDataset: ``not_zip``, ``declared_too_large``, ``unknown_recording``, ``recording_too_large``,
             ``unlabelled``, ``missing_recording``, ``invalid_labels``, ``labels_out_of_range``, ``missing_split``.
     """
-    own = ZipLimits(MAX_SAMPLES, limits.max_bytes, NAMES, "a plain relative path", folders=True)
+    own = ZipLimits(MAX_SAMPLES, limits.max_bytes, paths=True)
     try:
         members = list_members(file, own)
         table = members.pop(TABLE, None)
@@ -88,7 +88,7 @@ def _as_zip(error: InvalidDataset) -> InvalidDataset:
 def _check_member(member: Member, suffixes: Sequence[str]) -> None:
     if not member.name.lower().endswith(tuple(suffixes)):
         detail = f"member {member.name!r}: expected a recording ({', '.join(suffixes)}) or {TABLE}"
-        raise InvalidDataset("unknown_recording", f"{detail}, found another kind of file", member.name)
+        raise InvalidDataset("unknown_recording", f"{detail}, found another kind of file; leave it out", member.name)
     if member.size > MAX_RECORDING_BYTES:
         detail = f"member {member.name!r}: expected at most {MAX_RECORDING_BYTES} bytes, found {member.size}"
         raise InvalidDataset("recording_too_large", detail, member.name)
