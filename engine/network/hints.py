@@ -48,11 +48,14 @@ class _Cell:
 Finding = tuple[bool | None, str]
 
 
-def preset_hints(graph: Graph) -> tuple[Hint, ...]:
+def preset_hints(graph: Graph, given: Dynamics | None = None) -> tuple[Hint, ...]:
     """One hint per preset, in the order of the catalogue.
 
     Args:
         graph: the flat graph.
+        given: the profile that came with the file. A preset that it alters (another ``dt_s``, say) is judged by it;
+            where its exporter's marks are missing then, a program wrote the file in another form (``capture`` does),
+            and the marks say nothing.
 
     Example:
         >>> from engine.network.nodes import make_node
@@ -66,13 +69,35 @@ def preset_hints(graph: Graph) -> tuple[Hint, ...]:
     kinds = IF | I | LIF | LI | CubaLIF | CubaLI
     cells = [_cell(name, node) for name, node in graph.nodes.items() if isinstance(node, kinds)]
     hints = []
+    altered = _altered(given)
     for preset, rule in RULES.items():
-        dynamics = PRESETS[preset]
+        dynamics = PRESETS[preset] if given is None or preset not in altered else given
         with np.errstate(all="ignore"):  # numbers of any size come in; what overflows fits nothing
             found = _step(cells, dynamics) or rule(cells, dynamics) if cells else (None, "no neurons with parameters")
+            if preset in altered and found[0] is False and _step(cells, dynamics) is None:
+                changes = f"with {', '.join(altered[preset])}" if altered[preset] else "and leaves r unused"
+                why = f"not its exporter's form ({found[1]}); the profile given is this preset {changes}"
+                found = (None, why)
         fits, why = found
         hints.append(Hint(preset, fits, why))
     return tuple(hints)
+
+
+def _altered(given: Dynamics | None) -> dict[str, tuple[str, ...]]:
+    """The presets that a profile is closest to, with the fields that it alters.
+
+    One that it does not alter is left to its exporter's marks, unless its equations leave out the ``r`` of those.
+    """
+    if given is None:
+        return {}
+    own = given.model_dump()
+    changes = {
+        name: tuple(f"{field} = {own[field]}" for field, value in preset.model_dump().items() if own[field] != value)
+        for name, preset in PRESETS.items()
+    }
+    least = min(map(len, changes.values()))
+    closest = {name: fields for name, fields in changes.items() if len(fields) == least}
+    return {name: fields for name, fields in closest.items() if fields or PRESETS[name].membrane_gain != "ode"}
 
 
 def _step(cells: list[_Cell], dynamics: Dynamics) -> Finding | None:

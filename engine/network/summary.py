@@ -40,7 +40,7 @@ def summarise(graph: Graph, network: Network | None) -> dict[str, Any]:
         "float_bytes": 4 * int(parameters),
         "input_shape": list(source.shape) if isinstance(source, Input) else [],
         "repairs": list(graph.repairs),
-        "preset_hints": [asdict(hint) for hint in preset_hints(graph)],
+        "preset_hints": [asdict(hint) for hint in preset_hints(graph, None if network is None else network.dynamics)],
     }
     if network is not None:
         facts["outputs"] = _size(network.layer(network.output).shape)
