@@ -37,6 +37,14 @@ def conv(*cells: torch.nn.Module, pool: torch.nn.Module) -> torch.nn.Module:
     )
 
 
+def trained(net: torch.nn.Module, steps: bool = True) -> torch.nn.Module:
+    """After a backward pass, with the membranes of the last graph still in it; by time step, or all steps at once."""
+    x = torch.from_numpy(frames((16,))).float()
+    out = [net(frame) for frame in x[:, :5].transpose(0, 1)] if steps else [net(x)]
+    torch.stack([one[0] if isinstance(one, tuple) else one for one in out]).sum().backward()
+    return net
+
+
 class Skip(torch.nn.Module):
     """16 inputs; what the first layer fires reaches the last one twice, once past the second, once as a plain sum."""
 
@@ -109,6 +117,9 @@ def snntorch() -> Nets:
     back = cell(snn.RLeaky, conv2d_channels=4, kernel_size=3)
     yield "conv-recurrent", conv(back, cell(snn.Leaky), pool=torch.nn.AvgPool2d(2)), (2, 6, 6)
     yield "skip", Skip(*(cell(snn.Leaky) for _ in range(3))), (16,)
+    yield "trained", trained(chain(cell(snn.Leaky, learn_beta=True), cell(snn.Leaky))), (16,)
+    back = cell(snn.RSynaptic, alpha=0.7, linear_features=24)
+    yield "trained-recurrent", trained(chain(back, cell(snn.RLeaky, linear_features=4), gain=0.5)), (16,)
     refused("reset_delay=False: snnTorch ignores it", chain(
         *(cell(snn.RSynaptic, alpha=0.7, linear_features=n, reset_delay=False) for n in (24, 4))))  # fmt: skip
     leaky = [cell(snn.Leaky) for _ in range(3)]
@@ -138,6 +149,7 @@ def norse() -> Nets:
     yield "conv", n.SequentialState(*conv(IAFCell(iaf), IAFCell(iaf), pool=torch.nn.AvgPool2d(2))), (2, 6, 6)
     back = [n.LIFRecurrentCell(size, out, parameters) for size, out in ((16, 24), (24, 4))]
     yield "recurrent", n.SequentialState(*back), (16,)
+    yield "trained", trained(n.SequentialState(*chain(n.LIFCell(parameters), n.LIFCell(parameters)))), (16,)
     readouts = {"li": n.LICell(), "libox": LIBoxCell()}
     for name, last in readouts.items():
         yield name, n.SequentialState(*chain(n.LIFCell(parameters), last)), (16,), "membrane_sum"
@@ -163,6 +175,7 @@ def spikingjelly() -> Nets:
     back = layer.LinearRecurrentContainer(inner, 24, 24)
     yield "recurrent", chain(back, neuron.LIFNode(tau=2.0, v_threshold=0.2)), (16,)
     yield "skip", Skip(*(neuron.LIFNode(tau=3.0, v_threshold=0.3) for _ in range(3))), (16,)
+    yield "trained", trained(chain(*(neuron.LIFNode(tau=3.0, v_threshold=0.3) for _ in range(2)))), (16,)
     refused("differ in reset", chain(neuron.IFNode(), neuron.IFNode(v_reset=None)))
     refused("QIFNode has no NIR node", chain(neuron.QIFNode(), neuron.IFNode()))
     added = layer.ElementWiseRecurrentContainer(neuron.IFNode(), torch.add)
@@ -191,6 +204,8 @@ def sinabs() -> Nets:
     back = sl.IAFRecurrent(rec_connect=recurrent(), spike_threshold=theta, min_v_mem=-1.0)
     yield "iaf-recurrent", chain(back, sl.IAF(spike_threshold=theta, min_v_mem=-1.0)), (16,)
     yield "skip", Skip(*(sl.IAF(spike_threshold=theta) for _ in "abc")), (16,)
+    options = {"tau_mem": torch.tensor(8.0), "spike_threshold": theta, "norm_input": False}
+    yield "trained", trained(chain(*(sl.LIF(**options) for _ in "ab")), steps=False), (16,)
     biased = sl.IAFRecurrent(rec_connect=torch.nn.Linear(24, 24))
     refused("acts from the second step", chain(biased, sl.IAF()))
     refused("ALIF", chain(sl.ALIF(tau_mem=8.0, tau_adapt=8.0), sl.IAF()))
@@ -228,6 +243,8 @@ def rockpool() -> Nets:
         yield name, Sequential(LinearTorch((16, 24)), make(24), LinearTorch((24, 4)), make(4)), (16,)
     back = cell(24, has_rec=True, w_rec=0.02 * torch.randn(24, 24))
     yield "recurrent", Sequential(LinearTorch((16, 24)), back, LinearTorch((24, 4)), cell(4)), (16,)
+    used = Sequential(LinearTorch((16, 24)), cell(24), LinearTorch((24, 4)), cell(4))
+    yield "trained", trained(used, steps=False), (16,)
     refused("2 synapses", Sequential(LinearTorch((16, 8)), LIFTorch((8, 4), dt=1e-3)))
     refused("with noise", Sequential(LinearTorch((16, 4)), cell(4, noise_std=0.1)))
     refused("ExpSynTorch is not captured", Sequential(LinearTorch((16, 4)), ExpSynTorch(4, dt=1e-3)))

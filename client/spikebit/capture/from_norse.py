@@ -7,7 +7,6 @@ recurrent cells.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import nir
@@ -20,6 +19,7 @@ from norse.torch.module.iaf import IAFCell
 from norse.torch.module.leaky_integrator_box import LIBoxCell
 from norse.torch.module.lif_box import LIFBoxCell
 
+from spikebit.capture.copies import copied
 from spikebit.capture.errors import CannotCapture
 from spikebit.capture.frameworks import Neurons, Shape
 from spikebit.capture.layers import array
@@ -30,7 +30,7 @@ _CELLS = (LIFBoxCell, norse.LIFCell, IAFCell, norse.LIFRecurrentCell, LIBoxCell,
 
 class _Norse:
     def copied(self, net: torch.nn.Module) -> torch.nn.Module:
-        return copy.deepcopy(net)
+        return copied(net)
 
     def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
         cell: Any = module

@@ -7,7 +7,6 @@ bias is a leak towards ``bias/(1 − decay)``.
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import nir
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from rockpool.nn.modules.torch import LIFNeuronTorch, LIFTorch, LinearTorch, TorchModule
 
+from spikebit.capture.copies import copied
 from spikebit.capture.errors import CannotCapture
 from spikebit.capture.frameworks import Neurons, Shape
 from spikebit.capture.layers import array
@@ -22,7 +22,7 @@ from spikebit.capture.layers import array
 
 class _Rockpool:
     def copied(self, net: torch.nn.Module) -> torch.nn.Module:
-        return copy.deepcopy(net)
+        return copied(net)
 
     def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
         cell: Any = module

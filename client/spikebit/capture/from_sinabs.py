@@ -15,6 +15,7 @@ import sinabs.activation as sa
 import sinabs.layers as sl
 import torch
 
+from spikebit.capture.copies import copied
 from spikebit.capture.errors import CannotCapture
 from spikebit.capture.frameworks import Neurons, Shape
 from spikebit.capture.layers import array
@@ -30,7 +31,7 @@ class _Sinabs:
                 for name, value in module.named_parameters(recurse=False):
                     getattr(made, name).data = value.detach().clone()
                 memo[id(module)] = made
-        return copy.deepcopy(net, memo)
+        return copied(net, memo)
 
     def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
         if not isinstance(module, sl.StatefulLayer):

@@ -7,7 +7,6 @@ RSynaptic with ``reset_delay=False`` is refused: snnTorch 1.0.0 ignores it there
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import nir
@@ -15,6 +14,7 @@ import numpy as np
 import snntorch as snn
 import torch
 
+from spikebit.capture.copies import copied
 from spikebit.capture.errors import CannotCapture
 from spikebit.capture.frameworks import Neurons, Shape
 from spikebit.capture.layers import array, stateless_node
@@ -38,7 +38,7 @@ _PROFILES: dict[tuple[str, bool, bool], tuple[str, dict[str, Any]]] = {  # (rese
 
 class _SnnTorch:
     def copied(self, net: torch.nn.Module) -> torch.nn.Module:
-        return copy.deepcopy(net)
+        return copied(net)
 
     def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
         if not isinstance(module, snn.Leaky | snn.Synaptic | snn.RLeaky | snn.RSynaptic):

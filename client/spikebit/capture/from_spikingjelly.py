@@ -5,7 +5,6 @@ Written from the modules, not by ``export_to_nir``, which refuses a soft reset (
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import nir
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from spikingjelly.activation_based import functional, layer, neuron
 
+from spikebit.capture.copies import copied
 from spikebit.capture.errors import CannotCapture
 from spikebit.capture.frameworks import Neurons, Shape
 from spikebit.capture.layers import array
@@ -23,7 +23,7 @@ _NODES = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.CUBALI
 
 class _SpikingJelly:
     def copied(self, net: torch.nn.Module) -> torch.nn.Module:
-        return copy.deepcopy(net)
+        return copied(net)
 
     def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
         cell: Any = module
