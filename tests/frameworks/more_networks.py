@@ -62,6 +62,46 @@ class Skip(torch.nn.Module):
         return self.out(self.fc3(two) + self.over(one))
 
 
+class NoSequential(torch.nn.Module):
+    """A name and an order of attributes that say nothing about what runs."""
+
+    def __init__(self, *cells: torch.nn.Module) -> None:
+        super().__init__()
+        self.after, self.fc, self.first = cells[1], torch.nn.Linear(16, 16), cells[0]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.first(self.fc(x) + x)
+
+
+class Halved(torch.nn.Sequential):
+    """A chain whose forward is not the chain's."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x / 2)
+
+
+class Hooked(torch.nn.Sequential):
+    """A chain that halves what enters, in a hook."""
+
+    def __init__(self, *layers: torch.nn.Module) -> None:
+        super().__init__(*layers)
+        self.register_forward_pre_hook(lambda _, given: (given[0] / 2,))
+
+
+def tied(make: Callable[[], torch.nn.Module]) -> list[torch.nn.Module]:
+    """One weight stands twice."""
+    first, again, last = torch.nn.Linear(16, 24), torch.nn.Linear(24, 24), torch.nn.Linear(24, 4)
+    for layer in (first, again, last):
+        layer.weight.data *= 3
+    return [first, make(), again, make(), again, make(), last, make()]
+
+
+def twice(cell: torch.nn.Module, last: torch.nn.Module) -> list[torch.nn.Module]:
+    """One layer of neurons stands twice."""
+    weights = [torch.nn.Linear(16, 24), torch.nn.Linear(24, 24), torch.nn.Linear(24, 4)]
+    return [weights[0], cell, weights[1], cell, weights[2], last]
+
+
 class Wrong(Skip):
     """A sum before a weight."""
 
@@ -126,6 +166,11 @@ def snntorch() -> Nets:
     refused("in NIR only neurons sum", Wrong(*leaky))
     refused("is called twice in a step", Shared(*leaky))
     refused("cannot be traced", Loop(*leaky))
+    yield "tied", torch.nn.Sequential(*tied(lambda: cell(snn.Leaky))), (16,)
+    yield "no-sequential", NoSequential(*(cell(snn.Leaky) for _ in range(2))), (16,)
+    refused("1 is called twice in a step (again as 3)", torch.nn.Sequential(*twice(*leaky[:2])))
+    refused("forward does", Halved(*chain(*leaky[:2])))
+    refused("puts out something else than its layers", Hooked(*chain(*leaky[:2])))
     refused("need different dynamics", chain(cell(snn.Leaky), cell(snn.Leaky, reset_mechanism="zero")))
     batch = torch.nn.Sequential(torch.nn.Linear(16, 4), torch.nn.BatchNorm1d(4), cell(snn.Leaky))
     refused("fold it into the layer before", batch)
@@ -150,6 +195,10 @@ def norse() -> Nets:
     back = [n.LIFRecurrentCell(size, out, parameters) for size, out in ((16, 24), (24, 4))]
     yield "recurrent", n.SequentialState(*back), (16,)
     yield "trained", trained(n.SequentialState(*chain(n.LIFCell(parameters), n.LIFCell(parameters)))), (16,)
+    lif = [n.LIFCell(parameters) for _ in range(2)]
+    yield "tied", n.SequentialState(*tied(lambda: n.LIFCell(parameters))), (16,)
+    refused("1 is called twice in a step (again as 3)", n.SequentialState(*twice(*lif)))
+    refused("return_hidden", n.SequentialState(*chain(*lif), return_hidden=True))
     readouts = {"li": n.LICell(), "libox": LIBoxCell()}
     for name, last in readouts.items():
         yield name, n.SequentialState(*chain(n.LIFCell(parameters), last)), (16,), "membrane_sum"
@@ -176,6 +225,10 @@ def spikingjelly() -> Nets:
     yield "recurrent", chain(back, neuron.LIFNode(tau=2.0, v_threshold=0.2)), (16,)
     yield "skip", Skip(*(neuron.LIFNode(tau=3.0, v_threshold=0.3) for _ in range(3))), (16,)
     yield "trained", trained(chain(*(neuron.LIFNode(tau=3.0, v_threshold=0.3) for _ in range(2)))), (16,)
+    lif = [neuron.LIFNode(tau=3.0, v_threshold=0.3) for _ in range(2)]
+    yield "tied", torch.nn.Sequential(*tied(lambda: neuron.LIFNode(tau=3.0, v_threshold=0.3))), (16,)
+    refused("1 is called twice in a step (again as 3)", torch.nn.Sequential(*twice(*lif)))
+    refused("puts out something else than its layers", Hooked(*chain(*lif)))
     refused("differ in reset", chain(neuron.IFNode(), neuron.IFNode(v_reset=None)))
     refused("QIFNode has no NIR node", chain(neuron.QIFNode(), neuron.IFNode()))
     added = layer.ElementWiseRecurrentContainer(neuron.IFNode(), torch.add)
@@ -206,6 +259,10 @@ def sinabs() -> Nets:
     yield "skip", Skip(*(sl.IAF(spike_threshold=theta) for _ in "abc")), (16,)
     options = {"tau_mem": torch.tensor(8.0), "spike_threshold": theta, "norm_input": False}
     yield "trained", trained(chain(*(sl.LIF(**options) for _ in "ab")), steps=False), (16,)
+    iaf = [sl.IAF(spike_threshold=theta) for _ in "ab"]
+    yield "tied", torch.nn.Sequential(*tied(lambda: sl.IAF(spike_threshold=theta))), (16,)
+    refused("1 is called twice in a step (again as 3)", torch.nn.Sequential(*twice(*iaf)))
+    refused("puts out something else than its layers", Hooked(*chain(*iaf)))
     biased = sl.IAFRecurrent(rec_connect=torch.nn.Linear(24, 24))
     refused("acts from the second step", chain(biased, sl.IAF()))
     refused("ALIF", chain(sl.ALIF(tau_mem=8.0, tau_adapt=8.0), sl.IAF()))
@@ -245,6 +302,16 @@ def rockpool() -> Nets:
     yield "recurrent", Sequential(LinearTorch((16, 24)), back, LinearTorch((24, 4)), cell(4)), (16,)
     used = Sequential(LinearTorch((16, 24)), cell(24), LinearTorch((24, 4)), cell(4))
     yield "trained", trained(used, steps=False), (16,)
+    one = cell(24)
+    again = Sequential(LinearTorch((16, 24)), one, LinearTorch((24, 24)), one, LinearTorch((24, 4)), cell(4))
+    refused("is called twice in a step", again)
+
+    class Doubled(type(used)):  # type: ignore[misc]
+        def evolve(self, x: torch.Tensor, record: bool = False) -> Any:
+            return super().evolve(2 * x, record)
+
+    doubled = Doubled(LinearTorch((16, 24)), cell(24), LinearTorch((24, 4)), cell(4))
+    refused("puts out something else than its layers", doubled)
     refused("2 synapses", Sequential(LinearTorch((16, 8)), LIFTorch((8, 4), dt=1e-3)))
     refused("with noise", Sequential(LinearTorch((16, 4)), cell(4, noise_std=0.1)))
     refused("ExpSynTorch is not captured", Sequential(LinearTorch((16, 4)), ExpSynTorch(4, dt=1e-3)))

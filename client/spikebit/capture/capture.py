@@ -12,7 +12,8 @@ import nir
 import numpy as np
 import torch
 
-from spikebit.capture.frameworks import adapter_of
+from spikebit.capture.errors import CannotCapture
+from spikebit.capture.frameworks import Adapter, adapter_of
 from spikebit.capture.steps import steps_of
 from spikebit.capture.walk import Walk
 
@@ -68,17 +69,21 @@ def capture(
             ``membrane_last``. Membranes are no counts: the traces alone are then compared.
 
     Raises:
-        CannotCapture: a layer or an option that a NIR file and one profile cannot say; the message names it.
+        CannotCapture: a layer or an option that a NIR file and one profile cannot say; the message names it. Or the
+            network, called as its framework does, puts out other counts than the layers that were found.
         ValueError: unknown framework, or samples without a time axis.
     """
     adapter, x = adapter_of(framework), np.asarray(samples)
     if x.ndim < 3 or not len(x):
         raise ValueError(f"expected samples of shape [sample, time, ...], found {x.shape}")
-    walk = Walk(adapter, torch.from_numpy(np.moveaxis(x, 1, 0).astype(np.float64)))
     with torch.no_grad():
-        for step in steps_of(adapter.copied(net).double().eval()):
+        own = adapter.copied(net).double().eval()
+        steps = steps_of(own)
+        walk = Walk(adapter, torch.from_numpy(np.moveaxis(x, 1, 0).astype(np.float64)), [step.name for step in steps])
+        for step in steps:
             walk.take(step)
         graph, profile = walk.finish(readout)
+        _prove(adapter, own, walk)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     nir.write(folder / "model.nir", graph)
@@ -98,6 +103,30 @@ def capture(
         None if labels is None else folder / "samples.npz",
         profile,
     )
+
+
+def _prove(adapter: Adapter, net: torch.nn.Module, walk: Walk) -> None:
+    """The network, called as its framework does, puts out what its layers did one after the other.
+
+    Raises:
+        CannotCapture: it cannot be called, or does something else.
+    """
+    try:
+        found = adapter.whole(net, walk.input)
+    except Exception as error:
+        detail = f"the network itself cannot be called, one time step after the other: {str(error)[:300]}"
+        raise CannotCapture(detail) from error
+    if found is None:
+        return
+    if not isinstance(found, torch.Tensor) or found.shape != walk.output.shape:
+        shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        raise CannotCapture(f"the network itself: expected output of shape {tuple(walk.output.shape)}, found {shape}")
+    same = torch.isclose(found.double().sum(0), walk.output.sum(0), rtol=1e-9, atol=1e-9).flatten(1).all(1)
+    if not same.all():
+        raise CannotCapture(
+            f"the network itself puts out something else than its layers one after the other, in {int((~same).sum())} "
+            f"of {len(same)} samples: its forward, a hook or a layer that stands twice does what cannot be captured"
+        )
 
 
 def _write_traces(path: Path, spikes: Mapping[str, torch.Tensor], traced: int) -> None:

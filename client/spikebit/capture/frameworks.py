@@ -53,6 +53,20 @@ class Adapter(Protocol):
     def stateless(self, module: torch.nn.Module) -> torch.nn.Module:
         """The torch layer that a layer of the framework without a state is."""
 
+    def through(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """What a layer without a state puts out, called as ``whole`` does, so that both round alike."""
+
+    def whole(self, net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor | None:
+        """What the network itself puts out, called as the framework does; its layers of neurons have been ``run``.
+
+        None where the framework itself has no way to call such a network.
+        """
+
+
+def each_step(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """A module called with one time step after the other."""
+    return torch.stack([module(frame) for frame in x])
+
 
 def adapter_of(framework: str) -> Adapter:
     """The adapter called ``framework``; ValueError where there is none."""

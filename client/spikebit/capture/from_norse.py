@@ -21,7 +21,7 @@ from norse.torch.module.lif_box import LIFBoxCell
 
 from spikebit.capture.copies import copied
 from spikebit.capture.errors import CannotCapture
-from spikebit.capture.frameworks import Neurons, Shape
+from spikebit.capture.frameworks import Neurons, Shape, each_step
 from spikebit.capture.layers import array
 
 _RESETS = {reset_value: "to_value", reset_subtract: "subtract"}
@@ -54,11 +54,7 @@ class _Norse:
         return Neurons(_node(cell, shape), "norse", fields, recurrent, weights, spikes)
 
     def run(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-        cell: Any = module
-        state, out = None, []
-        if isinstance(module, norse.LIFRecurrentCell):  # its own start takes one v_leak for all neurons
-            zeros = torch.zeros(x.shape[1], int(cell.hidden_size), dtype=x.dtype)
-            state = LIFState(zeros, zeros + cell.p.v_leak, zeros)
+        state, out = _start(module, x), []
         for frame in x:
             value, state = module(frame, state)
             out.append(value)
@@ -67,8 +63,26 @@ class _Norse:
     def stateless(self, module: torch.nn.Module) -> torch.nn.Module:
         return module
 
+    def through(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return each_step(module, x)
+
+    def whole(self, net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor | None:
+        """Norse calls no chain of cells but a ``SequentialState``."""
+        return self.run(net, x) if isinstance(net, norse.SequentialState) else None
+
 
 ADAPTER = _Norse()
+
+
+def _start(module: torch.nn.Module, x: torch.Tensor) -> Any:
+    """The state before the first step; None where the module's own will do."""
+    if isinstance(module, norse.SequentialState):
+        return [_start(one, x) for one in module]
+    if not isinstance(module, norse.LIFRecurrentCell):
+        return None
+    cell: Any = module  # its own start takes one v_leak for all neurons
+    zeros = torch.zeros(x.shape[1], int(cell.hidden_size), dtype=x.dtype)
+    return LIFState(zeros, zeros + cell.p.v_leak, zeros)
 
 
 def _node(cell: Any, shape: Shape) -> nir.NIRNode:

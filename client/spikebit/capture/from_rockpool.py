@@ -7,6 +7,7 @@ bias is a leak towards ``bias/(1 − decay)``.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import nir
@@ -57,10 +58,10 @@ class _Rockpool:
 
     def run(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         cell: Any = module
-        own = cell.spike_generation_fn
-        cell.spike_generation_fn = lambda *values: own(*values).to(x.dtype)  # Rockpool's are float32, whatever v is
-        fired: torch.Tensor = cell.evolve(x.transpose(0, 1))[0]
-        return fired.transpose(0, 1).to(x.dtype)
+        if not isinstance(cell.spike_generation_fn, _Double):
+            cell.spike_generation_fn = _Double(cell.spike_generation_fn)
+        cell.reset_state().double()
+        return _evolved(module, x)
 
     def stateless(self, module: torch.nn.Module) -> torch.nn.Module:
         if not isinstance(module, LinearTorch):
@@ -71,6 +72,40 @@ class _Rockpool:
         if bias is not None:
             linear.bias.data = bias.detach()
         return linear
+
+    def through(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if isinstance(module, TorchModule):
+            return _evolved(module, x)
+        out: torch.Tensor = module(x.flatten(0, 1))
+        return out.unflatten(0, x.shape[:2])
+
+    def whole(self, net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor | None:
+        """Rockpool calls no chain but its own ``Sequential``."""
+        if not isinstance(net, TorchModule):
+            return None
+        with contextlib.ExitStack() as stack:
+            for module in torch.nn.Module.modules(net):
+                if isinstance(module, LIFTorch | LIFNeuronTorch):
+                    module.reset_state().double()
+                double = module.register_forward_pre_hook(lambda _, given: (given[0].to(x.dtype),))
+                stack.enter_context(double)  # what a layer puts out is float32
+            return _evolved(net, x)
+
+
+class _Double:
+    """Rockpool's spikes are float32, whatever the membrane is."""
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    def __call__(self, membrane: torch.Tensor, *options: Any) -> torch.Tensor:
+        fired: torch.Tensor = self._own(membrane, *options)
+        return fired.to(membrane.dtype)
+
+
+def _evolved(module: Any, x: torch.Tensor) -> torch.Tensor:
+    out: torch.Tensor = module.evolve(x.transpose(0, 1))[0]
+    return out.transpose(0, 1).to(x.dtype)
 
 
 ADAPTER = _Rockpool()

@@ -6,6 +6,7 @@ floor, how many spikes a step has, and ``norm_input`` (here ``r`` says it). Its 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
@@ -62,14 +63,28 @@ class _Sinabs:
         cell: Any = module
         recurrent = isinstance(module, sl.LIFRecurrent)
         kind = sl.LIFRecurrent if recurrent else sl.LIF
-        if recurrent:
-            cell.rec_connect.register_forward_pre_hook(lambda _, given: (given[0].to(x.dtype),))  # spikes are float32
         cell.init_state_with_shape((x.shape[1], *x.shape[2:]))
-        fired: torch.Tensor = kind.forward(cell, x.transpose(0, 1))  # past the squeezing of batch and time
+        with contextlib.ExitStack() as stack:
+            if recurrent:  # spikes are float32
+                double = cell.rec_connect.register_forward_pre_hook(lambda _, given: (given[0].to(x.dtype),))
+                stack.enter_context(double)
+            fired: torch.Tensor = kind.forward(cell, x.transpose(0, 1))  # past the squeezing of batch and time
         return fired.transpose(0, 1).to(x.dtype)
 
     def stateless(self, module: torch.nn.Module) -> torch.nn.Module:
         return module
+
+    def through(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = module(x.flatten(0, 1))
+        return out.unflatten(0, x.shape[:2])
+
+    def whole(self, net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        """All layers squeezed: recurrent ones cannot go on from step to step, convolutions take no axis of time."""
+        for module in net.modules():
+            if isinstance(module, sl.StatefulLayer):
+                cell: Any = module
+                cell.forward = lambda given, cell=cell: self.run(cell, given.unflatten(0, x.shape[:2])).flatten(0, 1)
+        return self.through(net, x)
 
 
 ADAPTER = _Sinabs()

@@ -16,7 +16,7 @@ import torch
 
 from spikebit.capture.copies import copied
 from spikebit.capture.errors import CannotCapture
-from spikebit.capture.frameworks import Neurons, Shape
+from spikebit.capture.frameworks import Neurons, Shape, each_step
 from spikebit.capture.layers import array, stateless_node
 
 DT = 1e-4
@@ -63,10 +63,19 @@ class _SnnTorch:
         cell: Any = module
         cell.init_hidden, cell.output, cell.spike_grad = True, False, _fire
         cell.reset_mem()
-        return torch.stack([cell(frame) for frame in x])
+        return each_step(module, x)
 
     def stateless(self, module: torch.nn.Module) -> torch.nn.Module:
         return module
+
+    def through(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return each_step(module, x)
+
+    def whole(self, net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        for module in net.modules():
+            if isinstance(module, snn.Leaky | snn.Synaptic | snn.RLeaky | snn.RSynaptic):
+                module.reset_mem()
+        return each_step(net, x)
 
 
 ADAPTER = _SnnTorch()

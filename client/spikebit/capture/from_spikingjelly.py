@@ -14,7 +14,7 @@ from spikingjelly.activation_based import functional, layer, neuron
 
 from spikebit.capture.copies import copied
 from spikebit.capture.errors import CannotCapture
-from spikebit.capture.frameworks import Neurons, Shape
+from spikebit.capture.frameworks import Neurons, Shape, each_step
 from spikebit.capture.layers import array
 
 DT = 1e-4
@@ -47,13 +47,20 @@ class _SpikingJelly:
             if isinstance(part, neuron.BaseNode):
                 cell.backend = "torch"
         functional.reset_net(module)
-        return torch.stack([module(frame) for frame in x])
+        return each_step(module, x)
 
     def stateless(self, module: torch.nn.Module) -> torch.nn.Module:
         plain: Any = module
         if hasattr(plain, "step_mode"):
             plain.step_mode = "s"
         return module
+
+    def through(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return each_step(module, x)
+
+    def whole(self, net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        functional.reset_net(net)
+        return each_step(net, x)
 
 
 ADAPTER = _SpikingJelly()

@@ -1,13 +1,15 @@
 """The layers of a network in the order in which a step runs them, and what feeds each: a chain, or a traced forward.
 
-A ``Sequential`` (nested or not, of whatever framework) is a chain. Any other module is traced by ``torch.fx``: its
-``forward`` takes the input of one step and calls layers that keep their own state; values may be added and flattened.
+A ``Sequential`` of torch or of a framework (nested or not) is a chain, and so is a class derived from one that keeps
+its ``forward``. Any other module is traced by ``torch.fx``: its ``forward`` takes the input of one step, calls layers
+that keep their own state, adds values and flattens them.
 """
 
 from __future__ import annotations
 
+import itertools
 import operator
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +18,13 @@ from torch import fx
 
 from spikebit.capture.errors import CannotCapture
 
-INPUT = "input"
+INPUT = ""  # no layer can be called that
 _FRAMEWORKS = frozenset({"norse", "rockpool", "sinabs", "snntorch", "spikingjelly"})
+_CHAINS = {  # whose forward runs what it holds in order
+    ("torch", "Sequential.forward"),
+    ("norse", "SequentialState.forward"),
+    ("rockpool", "TorchSequential.forward"),
+}
 _ADD = (operator.add, operator.iadd, torch.add)
 
 
@@ -36,7 +43,7 @@ def steps_of(net: torch.nn.Module) -> list[Step]:
     Raises:
         CannotCapture: a forward that cannot be traced, or does something else than call layers, add and flatten.
     """
-    if _is_chain(net):
+    if _is_chain(net) or _is_layer(net):
         names = [INPUT]
         made = []
         for name, module in _chain(net):
@@ -46,8 +53,16 @@ def steps_of(net: torch.nn.Module) -> list[Step]:
     return _traced(net)
 
 
+def free_name(name: str, taken: Collection[str]) -> str:
+    """``name``, or with the first number behind it that makes it a new one."""
+    numbered = (f"{name}_{number}" for number in itertools.count(1))
+    return name if name not in taken else next(one for one in numbered if one not in taken)
+
+
 def _is_chain(module: torch.nn.Module) -> bool:
-    return "Sequential" in type(module).__name__ or _is_layer(module)
+    forward = type(module).forward
+    own = (forward.__module__.split(".")[0], forward.__qualname__) in _CHAINS
+    return own and "forward" not in vars(module)
 
 
 def _is_layer(module: torch.nn.Module) -> bool:
@@ -56,16 +71,20 @@ def _is_layer(module: torch.nn.Module) -> bool:
 
 def _chain(module: torch.nn.Module, name: str = "") -> Iterator[tuple[str, torch.nn.Module]]:
     """The layers of a chain in order, by dotted name."""
-    if "Sequential" not in type(module).__name__:
+    if not _is_chain(module):
         yield name or "net", module
         return
-    for inner, child in module.named_children():
+    if getattr(module, "return_hidden", False):
+        raise CannotCapture(f"{name or 'the network'}: SequentialState with return_hidden; expected one output")
+    for inner, child in module._modules.items():  # named_children() leaves out a layer's second place
+        if child is None:
+            raise CannotCapture(f"layer {name}.{inner} is None")
         yield from _chain(child, f"{name}.{inner}" if name else inner)
 
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, module: torch.nn.Module, qualified_name: str) -> bool:
-        return _is_layer(module) and "Sequential" not in type(module).__name__
+        return _is_layer(module) and not _is_chain(module)
 
 
 def _traced(net: torch.nn.Module) -> list[Step]:
@@ -80,14 +99,15 @@ def _traced(net: torch.nn.Module) -> list[Step]:
     given = [node for node in graph.nodes if node.op == "placeholder" and node.users]
     if len(given) != 1:
         raise CannotCapture(f"{type(net).__name__}.forward: expected one input, found {len(given)}")
-    names, made, called = {given[0]: INPUT}, [], set()
+    names, made = {given[0]: INPUT}, []
+    taken = {name for name, _ in net.named_modules(remove_duplicate=False)}
     for node in graph.nodes:
         if node.op in ("placeholder", "output") or not node.users:
             continue
         name, module = _step(net, node)
-        if name in called:
-            raise CannotCapture(f"layer {name} is called twice in a step: its state would advance twice")
-        called.add(name)
+        if name in {step.name for step in made} or (node.op != "call_module" and name in taken):
+            name = free_name(name, taken)
+        taken.add(name)
         names[node] = name
         made.append(Step(name, module, tuple(names[one] for one in node.all_input_nodes)))
     (end,) = [node for node in graph.nodes if node.op == "output"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import nir
@@ -11,7 +12,7 @@ import torch
 from spikebit.capture.errors import CannotCapture
 from spikebit.capture.frameworks import Adapter, Neurons, Shape
 from spikebit.capture.layers import stateless_node
-from spikebit.capture.steps import INPUT, Step
+from spikebit.capture.steps import INPUT, Step, free_name
 
 _WEIGHTS = nir.Linear | nir.Affine | nir.Conv2d
 _MEMBRANES = ("membrane_sum", "membrane_max", "membrane_last")
@@ -20,18 +21,27 @@ _MEMBRANES = ("membrane_sum", "membrane_max", "membrane_last")
 class Walk:
     """One pass over a network; values are ``[time, sample, ...]``.
 
+    ``names`` are those of all steps: ports and weights of recurrent layers get others.
     ``output`` is what the last layer put out, ``spikes`` what every spiking layer did, by name.
     """
 
-    def __init__(self, adapter: Adapter, x: torch.Tensor) -> None:
+    def __init__(self, adapter: Adapter, x: torch.Tensor, names: Iterable[str]) -> None:
         self._adapter = adapter
+        self._taken = set(names)
         self._values = {INPUT: x}
-        self._sources: dict[str, tuple[str, ...]] = {INPUT: (INPUT,)}  # nodes whose sum a value is
-        self._nodes: dict[str, nir.NIRNode] = {INPUT: nir.Input(np.array(x.shape[2:]))}
+        port = self._free("input")
+        self._sources: dict[str, tuple[str, ...]] = {INPUT: (port,)}  # nodes whose sum a value is
+        self._nodes: dict[str, nir.NIRNode] = {port: nir.Input(np.array(x.shape[2:]))}
+        self._places: dict[int, str] = {}  # of the modules of neurons
         self._edges: list[tuple[str, str]] = []
         self._neurons: dict[str, Neurons] = {}
         self._last = INPUT
         self.spikes: dict[str, torch.Tensor] = {}
+
+    @property
+    def input(self) -> torch.Tensor:
+        """What enters."""
+        return self._values[INPUT]
 
     @property
     def output(self) -> torch.Tensor:
@@ -65,13 +75,20 @@ class Walk:
         if found is None:
             self._stateless(step, values[0], sources)
             return
+        known = self._places.setdefault(id(step.module), step.name)
+        if known != step.name:
+            raise CannotCapture(
+                f"layer {known} is called twice in a step (again as {step.name}); a layer of neurons once"
+            )
         if found.weights is not None:
-            self._put(f"{step.name}_in", found.weights, sources)
-            sources = (f"{step.name}_in",)
+            enters = self._free(f"{step.name}_in")
+            self._put(enters, found.weights, sources)
+            sources = (enters,)
         self._put(step.name, found.node, sources)
         if found.recurrent is not None:
-            self._nodes[f"{step.name}_rec"] = found.recurrent
-            self._edges += [(step.name, f"{step.name}_rec"), (f"{step.name}_rec", step.name)]
+            back = self._free(f"{step.name}_rec")
+            self._nodes[back] = found.recurrent
+            self._edges += [(step.name, back), (back, step.name)]
         self._neurons[step.name] = found
         self._values[step.name] = self._adapter.run(step.module, values[0]).double()
         if found.spikes:
@@ -82,11 +99,16 @@ class Walk:
             raise TypeError("a sum has no layer")
         layer = self._adapter.stateless(step.module)
         node = stateless_node(step.name, layer, tuple(value.shape[2:]))
-        self._values[step.name] = layer(value.flatten(0, 1)).unflatten(0, value.shape[:2])  # [time, sample, ...]
+        self._values[step.name] = self._adapter.through(step.module, value)
         if node is None:
             self._sources[step.name] = sources
             return
         self._put(step.name, node, sources)
+
+    def _free(self, name: str) -> str:
+        made = free_name(name, self._taken)
+        self._taken.add(made)
+        return made
 
     def _put(self, name: str, node: nir.NIRNode, sources: tuple[str, ...]) -> None:
         if len(sources) > 1 and not isinstance(node, nir.IF | nir.LIF | nir.CubaLIF | nir.LI | nir.CubaLI):
@@ -116,8 +138,9 @@ class Walk:
             fed = [target for source, target in self._edges if source == name]
             if isinstance(node, _WEIGHTS) and len(fed) > 1:
                 raise CannotCapture(f"layer {name} feeds {' and '.join(fed)}; in NIR a weight feeds one layer")
-        self._nodes["output"] = nir.Output(np.array(self.output.shape[2:]))
-        graph = nir.NIRGraph(nodes=self._nodes, edges=[*self._edges, (ends[0], "output")])
+        port = self._free("output")
+        self._nodes[port] = nir.Output(np.array(self.output.shape[2:]))
+        graph = nir.NIRGraph(nodes=self._nodes, edges=[*self._edges, (ends[0], port)])
         profile = _profile(self._neurons)
         if readout != "spike_count":
             profile["set"]["readout"] = readout
