@@ -15,7 +15,7 @@ from engine.allocate.solver import SOLVER, solve
 from engine.errors import InvalidSpec
 from engine.network.model import Network
 from engine.specs.plan import Plan, WeightPlan
-from engine.specs.report import AllocateSection, FrontPoint, SensitivitySection
+from engine.specs.planned import AllocateSection, FrontPoint, SensitivitySection
 from engine.specs.steps import AllocateStep
 
 BytesOf = Callable[[Plan], int]  # size that payload.bin will have for a plan

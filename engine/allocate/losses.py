@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.curvature.ranking import PARTLY
 from engine.errors import InvalidSpec
-from engine.specs.report import LayerSensitivity, SensitivitySection, WidthLoss
+from engine.specs.planned import LayerSensitivity, SensitivitySection, WidthLoss
 
 Predictor = Literal["trace", "quadratic", "measured"]
 Form = Literal["trace", "quadratic"]

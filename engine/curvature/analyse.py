@@ -23,7 +23,7 @@ from engine.curvature.slope import choose_slope
 from engine.data.rows import Rows
 from engine.errors import InvalidSpec
 from engine.network.model import Network
-from engine.specs.report import LayerSensitivity, SensitivitySection, SlopeCheck, WidthLoss
+from engine.specs.planned import LayerSensitivity, SensitivitySection, SlopeCheck, WidthLoss
 from engine.specs.steps import SensitivityStep, Surrogate
 
 MEASURED_LAYERS = 20  # of `measure: auto`: up to here it takes seconds (QUALITY finding 4)

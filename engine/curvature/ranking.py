@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.specs.report import LayerSensitivity, Prediction, WidthLoss
+from engine.specs.planned import LayerSensitivity, Prediction, WidthLoss
 
 RANKED_WIDTHS = (4, 3, 2)  # over 8..2 bits every prediction looks good: the bits themselves rank (QUALITY finding 3)
 HOLDS, PARTLY = 0.8, 0.5

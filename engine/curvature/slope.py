@@ -17,7 +17,7 @@ from engine.curvature.rounding_cost import rounded
 from engine.kernels.linear_neurons import linearise_neurons
 from engine.kernels.step import SpikeGradient
 from engine.quantizers.form import Granularity
-from engine.specs.report import SlopeCheck
+from engine.specs.planned import SlopeCheck
 
 # π is snnTorch's arctan; networks with a long memory want about 4, where a third more predicts a tenth of the loss.
 SLOPES = (2.0, 2.5, math.pi, 4.0, 5.0, 6.0, 8.0, 12.0)

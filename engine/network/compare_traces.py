@@ -13,7 +13,7 @@ from engine.data.batches import Split
 from engine.data.traces import Traces
 from engine.network.measure import batch_size
 from engine.network.simulate import Prepared, run
-from engine.specs.report import FirstSpikeDifference, LayerTrace, TraceAgreement
+from engine.specs.evaluated import FirstSpikeDifference, LayerTrace, TraceAgreement
 
 
 def compare_traces(prepared: Prepared, test: Split, expected: Traces) -> TraceAgreement:

@@ -23,7 +23,7 @@ from torch import Tensor
 from engine.network.model import INPUT, SumPool
 from engine.network.simulate import Prepared
 from engine.network.synapse import Synapse, apply_synapse
-from engine.specs.report import SynapticOperations
+from engine.specs.evaluated import SynapticOperations
 
 
 def synaptic_operations(

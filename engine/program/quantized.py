@@ -22,6 +22,7 @@ from engine.network.model import INPUT, Array, Connection, Network, NeuronLayer,
 from engine.network.simulate import Prepared, Stage
 from engine.network.synapse import Synapse
 from engine.program.bounds import FLOAT32_EXACT
+from engine.program.exponents import power_of_two_scale, split_exponents
 from engine.program.geometry import apply_maps, sum_shape
 from engine.program.integerize import IntegerWeights, integerize, pool_factor
 from engine.program.narrow import narrow
@@ -87,11 +88,11 @@ def start_training(
         scales = [_wanted_scale(c, plan, by_row, scale) for c in into]
         if len(into) < len(network.into(layer.name)):
             plain = [pool_factor(c) for c in network.into(layer.name) if c.weight is None]
-            u, steps = _power_of_two_scale(scales, plain)
+            u, steps = power_of_two_scale(scales, plain)
             fixed[layer.name] = u
         else:
             shared = plan.neurons.get(layer.name, NeuronPlan()).shared_scale
-            steps, log2_u = _split_exponents(scales, 0 if shared else MAX_EXPONENT)
+            steps, log2_u = split_exponents(scales, 0 if shared else MAX_EXPONENT)
             parameters[f"log2_scale:{layer.name}"] = torch.as_tensor(log2_u, device=device)
         if by_row:
             rows.add(layer.name)
@@ -363,23 +364,6 @@ def _wanted_scale(connection: Connection, plan: Plan, by_row: bool, scale: Scale
     else:
         step = quantizer(plan.weights[connection.name].quantizer).parameters(weight, bits, granularity)
     return step.flatten().squeeze().numpy().astype(float)
-
-
-def _split_exponents(scales: list[Array], most: int) -> tuple[list[IntArray], Array]:
-    """Exponents of the connections into one layer, 0 to ``most``, and log2 of the u that then fits them best."""
-    if not scales:
-        return [], np.zeros(())
-    wanted = np.log2(np.stack(scales))  # [connection, row] or [connection]
-    exponents = np.clip(np.floor(wanted - wanted.min(axis=0) + 0.5), 0, most)
-    return list(exponents.astype(np.int64)), np.asarray((wanted - exponents).mean(axis=0))
-
-
-def _power_of_two_scale(scales: list[Array], plain: list[float]) -> tuple[float, list[IntArray]]:
-    """u = 2^-k at or below every wanted step, where spikes worth ``plain`` (1, or a pool's factor) enter unweighted."""
-    least = min([*(float(s) for s in scales), *plain])
-    k = int(np.clip(np.ceil(-np.log2(least)), 0, MAX_EXPONENT))
-    exponents = [np.asarray(np.clip(np.floor(np.log2(s) + k + 0.5), 0, MAX_EXPONENT), dtype=np.int64) for s in scales]
-    return 2.0**-k, exponents
 
 
 def _highest_inputs(form: QuantizedForm) -> dict[str, int]:

@@ -10,17 +10,10 @@ import numpy as np
 from engine.network.model import Network
 from engine.report.statistics import accuracy_of, paired_drop, wasserstein
 from engine.specs.data import Transform
+from engine.specs.evaluated import EvaluateSection
 from engine.specs.job import Gates, Job
-from engine.specs.report import (
-    Comparison,
-    DataSummary,
-    Environment,
-    EvaluateSection,
-    GateResult,
-    NetworkSummary,
-    ProgramSection,
-    Report,
-)
+from engine.specs.programmed import ProgramSection
+from engine.specs.report import Comparison, DataSummary, Environment, GateResult, NetworkSummary, Report
 from engine.steps.context import Measured, Work
 
 

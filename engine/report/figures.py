@@ -10,13 +10,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from engine.report.canvas import FIRST, GRID, MUTED, PAPER, SECOND, draw, short
-from engine.specs.report import (
-    Accuracy,
-    AllocateSection,
-    EvaluateSection,
-    FinetuneSection,
-    SensitivitySection,
-)
+from engine.specs.evaluated import Accuracy, EvaluateSection
+from engine.specs.planned import AllocateSection, SensitivitySection
+from engine.specs.trained import FinetuneSection
 
 ROW_IN = 0.3
 Named = Sequence[tuple[str, float]]

@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from engine.report import figures, parts
+from engine.report import evaluation, figures, parts
 from engine.report.blocks import Block, Figure, Table, count, number, percent, points, table
-from engine.specs.report import (
-    Accuracy,
-    AllocateSection,
-    EvaluateSection,
-    ExportSection,
-    FinetuneSection,
-    LayerActivity,
-    ProgramSection,
-    PtqSection,
-    Report,
-    SensitivitySection,
-    SweepSection,
-)
+from engine.specs.evaluated import Accuracy, EvaluateSection, LayerActivity
+from engine.specs.planned import AllocateSection, SensitivitySection
+from engine.specs.programmed import ExportSection, ProgramSection
+from engine.specs.report import Report
+from engine.specs.trained import FinetuneSection, PtqSection, SweepSection
 
 S = TypeVar("S")
 _WORDS = {"network": "float network", "program": "program"}
@@ -95,7 +87,7 @@ def _summary(report: Report) -> Block:
     facts.append(("seconds", number(report.seconds, 3), "measured"))
     tables = [table("Result", ("what", "value", "basis"), facts)]
     if report.dynamics_choice is not None:
-        tables.append(parts.dynamics_choice(report.dynamics_choice))
+        tables.append(evaluation.dynamics_choice(report.dynamics_choice))
     if report.gates:
         rows = [
             (gate.gate, number(gate.bound, 6), number(gate.value, 6), "passed" if gate.passed else "FAILED")
@@ -131,10 +123,10 @@ def _accuracy(report: Report) -> Block | None:
             )
         sentences.append(text)
     if before is not None and before.traces is not None:
-        sentences.append(parts.trace_sentence(before.traces))
-        tables.append(parts.traces(before.traces))
+        sentences.append(evaluation.trace_sentence(before.traces))
+        tables.append(evaluation.traces(before.traces))
     shown = after or before
-    matrix = None if shown is None else parts.confusion(shown, report.data)
+    matrix = None if shown is None else evaluation.confusion(shown, report.data)
     if matrix is not None:
         drawn.append(matrix[0])
         tables.append(matrix[1])
@@ -204,7 +196,7 @@ def _firing(report: Report) -> Block | None:
                 else f", {number(after.operations_per_sample, 6)} in the program."
             )
         )
-        tables.append(parts.operations(first, after if after is not first else None))
+        tables.append(evaluation.operations(first, after if after is not first else None))
     return Block("firing", "Firing", tuple(said), tuple(drawn), tuple(tables))
 
 

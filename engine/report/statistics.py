@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.specs.report import Accuracy, Interval, LayerActivity
+from engine.specs.evaluated import Accuracy, Interval, LayerActivity
 
 Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
 RATE_EDGES = (0.0, 1e-9, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.95, math.inf)  # first bin: never fires

@@ -7,7 +7,7 @@ from dataclasses import replace
 from engine.allocate.allocate import allocate
 from engine.program.sizes import payload_bytes
 from engine.specs.plan import Plan
-from engine.specs.report import SensitivitySection
+from engine.specs.planned import SensitivitySection
 from engine.specs.steps import AllocateStep
 from engine.steps.context import ArtifactFile, Context, Work
 

@@ -20,7 +20,7 @@ from engine.program.inputs import encoded
 from engine.program.runners import measure_program
 from engine.program.simulate import prepare_program
 from engine.report.statistics import accuracy_of, activity_of
-from engine.specs.report import Accuracy, Agreement, EvaluateSection, FirstDifference
+from engine.specs.evaluated import Accuracy, Agreement, EvaluateSection, FirstDifference
 from engine.specs.steps import EvaluateStep
 from engine.steps.context import ArtifactFile, Context, Measured, Work
 

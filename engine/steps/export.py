@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.errors import InvalidSpec
 from engine.exports.registry import EXPORTS
-from engine.specs.report import ExportedFile, ExportSection
+from engine.specs.programmed import ExportedFile, ExportSection
 from engine.specs.steps import ExportStep
 from engine.steps.context import ArtifactFile, Context, Work
 from runtime.program import InputFormat

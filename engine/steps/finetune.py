@@ -18,8 +18,8 @@ from engine.program.inputs import IntegerSide, integer_side
 from engine.program.quantized import Parameters, QuantizedForm, start_training, with_parameters
 from engine.report.statistics import accuracy_of
 from engine.specs.plan import Plan
-from engine.specs.report import Epoch, FinetuneSection
 from engine.specs.steps import FinetuneStep
+from engine.specs.trained import Epoch, FinetuneSection
 from engine.steps.checkpoint import save_checkpoint
 from engine.steps.context import Context, Work
 from engine.training.forms import FloatForm, QuantizedTrainable, float_parameters

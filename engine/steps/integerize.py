@@ -25,7 +25,7 @@ from engine.program.quantized import start_training, to_program, with_parameters
 from engine.program.simulate import prepare_program
 from engine.program.sizes import float_bytes, mean_weight_bits, state_bytes
 from engine.program.write import write_program
-from engine.specs.report import EnergyEstimate, ProgramCost, ProgramLayer, ProgramSection
+from engine.specs.programmed import EnergyEstimate, ProgramCost, ProgramLayer, ProgramSection
 from engine.specs.sizes import weight_bytes
 from engine.specs.steps import IntegerizeStep
 from engine.steps.context import ArtifactFile, Context, Work

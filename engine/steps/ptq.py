@@ -15,8 +15,8 @@ from engine.network.prepare import prepare
 from engine.program.inputs import encoded, integer_side
 from engine.program.quantized import Parameters, QuantizedForm, prepare_quantized, start_training
 from engine.quantizers.calibration import calibration
-from engine.specs.report import PtqSection
 from engine.specs.steps import PtqStep
+from engine.specs.trained import PtqSection
 from engine.steps.context import Context, Work
 from engine.training.second_order_start import second_order_start
 

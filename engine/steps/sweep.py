@@ -25,10 +25,11 @@ from engine.program.simulate import prepare_program
 from engine.program.sizes import float_bytes, mean_weight_bits, program_bytes, state_bytes
 from engine.report.statistics import accuracy_of, paired_drop
 from engine.specs.plan import Plan
+from engine.specs.planned import SensitivitySection
 from engine.specs.recipes import expand_recipe
-from engine.specs.report import SensitivitySection, SweepPoint, SweepSection
 from engine.specs.steps import AllocateStep, FinetuneStep, PtqStep, SensitivityStep, SweepStep
 from engine.specs.targets import TARGETS, fit_steps
+from engine.specs.trained import SweepPoint, SweepSection
 from engine.steps.allocate import allocate_step
 from engine.steps.checkpoint import save_checkpoint
 from engine.steps.context import ArtifactFile, Context, Events, Work

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from engine.network.simulate import Prepared, run
 from engine.quantizers.form import Phase
-from engine.specs.report import Epoch, TrainingCurve
 from engine.specs.steps import FinetuneStep
+from engine.specs.trained import Epoch, TrainingCurve
 from engine.training.loss import finetune_loss
 from engine.training.samples import Samples
 from engine.training.schedule import learning_rate

@@ -16,7 +16,7 @@ from engine.errors import InvalidSpec
 from engine.network.model import INPUT, Connection, Network, NeuronLayer
 from engine.specs.dynamics import PRESETS
 from engine.specs.plan import NeuronPlan, Plan, WeightPlan
-from engine.specs.report import LayerSensitivity, Prediction, SensitivitySection, WidthLoss
+from engine.specs.planned import LayerSensitivity, Prediction, SensitivitySection, WidthLoss
 from engine.specs.steps import AllocateStep
 
 SIZES = {"w1": (6, 10), "w2": (4, 6)}

@@ -17,7 +17,7 @@ from engine.curvature.rounding_cost import quadratic_increases, rounded
 from engine.curvature.slope import SLOPES
 from engine.errors import InvalidSpec
 from engine.reference.hessian_exact import gauss_newton_block, gradient, hessian_block
-from engine.specs.report import LayerSensitivity, SensitivitySection, WidthLoss
+from engine.specs.planned import LayerSensitivity, SensitivitySection, WidthLoss
 from engine.specs.steps import SensitivityStep, Surrogate
 
 MakeObjective = Callable[..., Objective]
