@@ -191,6 +191,12 @@ def norse() -> Nets:
     yield "box-subtract", n.SequentialState(*chain(LIFBoxCell(box), LIFBoxCell(box))), (16,)
     iaf = IAFParameters(v_th=torch.tensor(1.1))
     yield "iaf", n.SequentialState(*chain(IAFCell(iaf), IAFCell(iaf))), (16,)
+    low, high = (IAFParameters(v_th=torch.tensor(0.5), v_reset=torch.tensor(value)) for value in (-0.7, 0.3))
+    yield "iaf-reset", n.SequentialState(*chain(IAFCell(low), IAFCell(high))), (16,)
+    leaky = {"v_leak": torch.tensor(0.1), "v_th": torch.tensor(0.3)}
+    same = n.LIFParameters(v_reset=torch.tensor(0.1), **leaky)
+    yield "iaf-lif", n.SequentialState(*chain(n.LIFCell(same), IAFCell(high))), (16,)
+    refused("differ in start", n.SequentialState(*chain(n.LIFCell(n.LIFParameters(**leaky)), IAFCell(high))))
     yield "conv", n.SequentialState(*conv(IAFCell(iaf), IAFCell(iaf), pool=torch.nn.AvgPool2d(2))), (2, 6, 6)
     back = [n.LIFRecurrentCell(size, out, parameters) for size, out in ((16, 24), (24, 4))]
     yield "recurrent", n.SequentialState(*back), (16,)

@@ -51,6 +51,7 @@ class _Norse:
             if reset is None:
                 raise CannotCapture(f"layer {name}: a reset method that is neither reset_value nor reset_subtract")
             fields["reset"] = reset
+        fields |= _starts(cell)
         return Neurons(_node(cell, shape), "norse", fields, recurrent, weights, spikes)
 
     def run(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -72,6 +73,14 @@ class _Norse:
 
 
 ADAPTER = _Norse()
+
+
+def _starts(cell: Any) -> dict[str, str]:
+    """The profile's ``start``, where it matters: leaky cells start at their leak, an IAFCell at its reset value."""
+    if isinstance(cell, IAFCell):
+        return {"start": "v_reset"} if np.any(array(cell.p.v_reset) != 0.0) else {}
+    leak = array(cell.p.v_leak)
+    return {"start": "v_leak"} if np.any(leak != array(getattr(cell.p, "v_reset", 0.0))) else {}
 
 
 def _start(module: torch.nn.Module, x: torch.Tensor) -> Any:
