@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,19 @@ class Skip(torch.nn.Module):
         one = self.one(self.fc1(x))
         two = self.two(self.fc2(one) + one)
         return self.out(self.fc3(two) + self.over(one))
+
+
+class Add(Skip):
+    """A layer called as the sum before it would be."""
+
+    def __init__(self, *cells: torch.nn.Module) -> None:
+        super().__init__(*cells)
+        self.add = self.fc3
+        del self.fc3
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one = self.one(self.fc1(x))
+        return self.out(self.add(self.two(self.fc2(one) + one)))
 
 
 class NoSequential(torch.nn.Module):
@@ -167,6 +181,16 @@ def snntorch() -> Nets:
     refused("is called twice in a step", Shared(*leaky))
     refused("cannot be traced", Loop(*leaky))
     yield "tied", torch.nn.Sequential(*tied(lambda: cell(snn.Leaky))), (16,)
+    first, second = chain(cell(snn.Leaky), cell(snn.Leaky)), chain(cell(snn.Leaky), cell(snn.Leaky))
+    yield "ports", torch.nn.Sequential(OrderedDict(zip(("input", "one", "two", "output"), first, strict=True))), (16,)
+    yield (
+        "ports-weights",
+        torch.nn.Sequential(OrderedDict(zip(("fc", "input", "output", "out"), second, strict=True))),
+        (16,),
+    )
+    back = chain(cell(snn.RLeaky, linear_features=24), cell(snn.Leaky))
+    yield "helper-names", torch.nn.Sequential(OrderedDict(zip(("fc", "a", "a_rec", "b"), back, strict=True))), (16,)
+    yield "sum-names", Add(*(cell(snn.Leaky) for _ in range(3))), (16,)
     yield "no-sequential", NoSequential(*(cell(snn.Leaky) for _ in range(2))), (16,)
     refused("1 is called twice in a step (again as 3)", torch.nn.Sequential(*twice(*leaky[:2])))
     refused("forward does", Halved(*chain(*leaky[:2])))

@@ -77,7 +77,7 @@ class _Rockpool:
         if isinstance(module, TorchModule):
             return _evolved(module, x)
         out: torch.Tensor = module(x.flatten(0, 1))
-        return out.unflatten(0, x.shape[:2])
+        return out.reshape(*x.shape[:2], *out.shape[1:])
 
     def whole(self, net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor | None:
         """Rockpool calls no chain but its own ``Sequential``."""

@@ -76,7 +76,7 @@ class _Sinabs:
 
     def through(self, module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         out: torch.Tensor = module(x.flatten(0, 1))
-        return out.unflatten(0, x.shape[:2])
+        return out.reshape(*x.shape[:2], *out.shape[1:])
 
     def whole(self, net: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
         """All layers squeezed: recurrent ones cannot go on from step to step, convolutions take no axis of time."""

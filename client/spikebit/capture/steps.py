@@ -99,7 +99,8 @@ def _traced(net: torch.nn.Module) -> list[Step]:
     given = [node for node in graph.nodes if node.op == "placeholder" and node.users]
     if len(given) != 1:
         raise CannotCapture(f"{type(net).__name__}.forward: expected one input, found {len(given)}")
-    names, made = {given[0]: INPUT}, []
+    names = {given[0]: INPUT}
+    made: list[Step] = []
     taken = {name for name, _ in net.named_modules(remove_duplicate=False)}
     for node in graph.nodes:
         if node.op in ("placeholder", "output") or not node.users:
