@@ -268,6 +268,7 @@ def spikingjelly() -> Nets:
 def sinabs() -> Nets:
     import sinabs.activation as sa
     import sinabs.layers as sl
+    from sinabs.from_torch import from_model
 
     theta = torch.tensor(0.9)
     yield "squeezed", chain(*(sl.IAFSqueeze(spike_threshold=theta, batch_size=1, min_v_mem=-1.0) for _ in "ab")), (16,)
@@ -293,6 +294,19 @@ def sinabs() -> Nets:
     yield "tied", torch.nn.Sequential(*tied(lambda: sl.IAF(spike_threshold=theta))), (16,)
     refused("1 is called twice in a step (again as 3)", torch.nn.Sequential(*twice(*iaf)))
     refused("puts out something else than its layers", Hooked(*chain(*iaf)))
+    grid = chain(*(sl.IAF(spike_threshold=torch.tensor(at), min_v_mem=-0.5) for at in (0.1, 0.3)))
+    for layer in (grid[0], grid[2]):
+        layer.weight.data = torch.round(10 * layer.weight.data) / 10
+    torch.nn.init.zeros_(grid[0].bias)
+    yield "grid", grid, (16,)
+    options["train_alphas"] = True
+    yield "alphas", trained(chain(*(sl.LIF(**options) for _ in "ab")), steps=False), (16,)
+    yield "alphas-synapse", chain(*(sl.LIF(tau_syn=torch.tensor(5.0), **options) for _ in "ab"), gain=0.3), (16,)
+    refused("a floor above 0", chain(sl.IAF(min_v_mem=0.3), sl.IAF(min_v_mem=0.3)))
+    analog = torch.nn.Sequential(torch.nn.Linear(16, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4), torch.nn.ReLU())
+    made = from_model(analog, input_shape=(16,), batch_size=1)
+    refused("give capture the .spiking_model", made)
+    yield "from-model", made.spiking_model, (16,)
     biased = sl.IAFRecurrent(rec_connect=torch.nn.Linear(24, 24))
     refused("acts from the second step", chain(biased, sl.IAF()))
     refused("ALIF", chain(sl.ALIF(tau_mem=8.0, tau_adapt=8.0), sl.IAF()))

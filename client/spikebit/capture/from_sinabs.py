@@ -15,6 +15,7 @@ import numpy as np
 import sinabs.activation as sa
 import sinabs.layers as sl
 import torch
+from sinabs.network import Network
 
 from spikebit.capture.copies import copied
 from spikebit.capture.errors import CannotCapture
@@ -35,12 +36,18 @@ class _Sinabs:
         return copied(net, memo)
 
     def neurons(self, name: str, module: torch.nn.Module, shape: Shape) -> Neurons | None:
+        if isinstance(module, Network):
+            raise CannotCapture(f"layer {name}: of a sinabs Network give capture the .spiking_model")
         if not isinstance(module, sl.StatefulLayer):
             return None
         cell: Any = module
         if not isinstance(module, sl.LIF | sl.LIFRecurrent) or isinstance(module, sl.ALIF):  # IAF, ExpLeak are LIF too
             raise CannotCapture(
                 f"layer {name}: {type(module).__name__} has no NIR node; captured are IAF, LIF, ExpLeak"
+            )
+        if cell.min_v_mem is not None and np.any(array(cell.min_v_mem) > 0.0):
+            raise CannotCapture(
+                f"layer {name}: min_v_mem {array(cell.min_v_mem).max()}: a floor above 0 lies above the start"
             )
         fields: dict[str, Any] = {"membrane_floor": "none" if cell.min_v_mem is None else float(cell.min_v_mem)}
         if isinstance(module, sl.ExpLeak):
@@ -53,7 +60,7 @@ class _Sinabs:
             fields["spikes_per_step"] = "one"
         elif cell.spike_fn is not sa.MultiSpike:
             raise CannotCapture(f"layer {name}: expected spikes by MultiSpike or SingleSpike")
-        if cell.tau_syn is not None:
+        if cell.tau_syn_calculated is not None:
             if isinstance(module, sl.IAF | sl.IAFRecurrent):
                 raise CannotCapture(f"layer {name}: an IAF with tau_syn; NIR's current-based neurons leak")
             fields["current_gain"] = "decayed_jump"
@@ -63,6 +70,10 @@ class _Sinabs:
         cell: Any = module
         recurrent = isinstance(module, sl.LIFRecurrent)
         kind = sl.LIFRecurrent if recurrent else sl.LIF
+        if (
+            cell.spike_threshold is not None
+        ):  # torch multiplies by the inverse of a single number, which rounds otherwise
+            cell.spike_threshold.data = cell.spike_threshold.data.expand(x.shape[2:]).clone()
         cell.init_state_with_shape((x.shape[1], *x.shape[2:]))
         with contextlib.ExitStack() as stack:
             if recurrent:  # spikes are float32
@@ -95,9 +106,9 @@ def _node(cell: Any, shape: Shape) -> nir.NIRNode:
     if isinstance(cell, sl.IAF | sl.IAFRecurrent):
         return nir.IF(r=np.ones(shape), **values)
     tau, r = _membrane(cell, shape)
-    if cell.tau_syn is None:
+    if cell.tau_syn_calculated is None:
         return nir.LIF(tau=tau, r=r, v_leak=np.zeros(shape), **values)
-    tau_syn = np.broadcast_to(array(cell.tau_syn), shape).copy()
+    tau_syn = np.broadcast_to(array(cell.tau_syn_calculated), shape).copy()
     return nir.CubaLIF(tau_syn=tau_syn, tau_mem=tau, r=r, w_in=np.ones(shape), v_leak=np.zeros(shape), **values)
 
 
@@ -108,7 +119,7 @@ def _leak_node(cell: Any, shape: Shape) -> nir.NIRNode:
 
 def _membrane(cell: Any, shape: Shape) -> tuple[Any, Any]:
     """``tau`` and ``r``: an input of 1 adds ``r·(1 − e^(−1/tau))``, which is 1 without ``norm_input``."""
-    tau = np.broadcast_to(array(cell.tau_mem), shape).copy()
+    tau = np.broadcast_to(array(cell.tau_mem_calculated), shape).copy()
     return tau, np.ones(shape) if cell.norm_input else -1.0 / np.expm1(-1.0 / tau)
 
 
