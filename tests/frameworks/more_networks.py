@@ -16,6 +16,7 @@ import spikebit
 framework, folder = sys.argv[1], Path(sys.argv[2])
 torch.manual_seed(1)
 rng = np.random.default_rng(1)
+SAMPLES = 100  # more than capture runs at once
 Nets = Iterator[tuple[str, Any, tuple[int, ...]] | tuple[str, Any, tuple[int, ...], str]]  # the last: its readout
 
 
@@ -74,6 +75,22 @@ class Add(Skip):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         one = self.one(self.fc1(x))
         return self.out(self.add(self.two(self.fc2(one) + one)))
+
+
+class Pools(torch.nn.Module):
+    """One pool, called twice in a step."""
+
+    def __init__(self, *cells: torch.nn.Module) -> None:
+        super().__init__()
+        self.conv, self.over = torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.Conv2d(2, 2, 3, padding=1)
+        self.fc, self.pool = torch.nn.Linear(8, 4), torch.nn.AvgPool2d(2)
+        self.one, self.two, self.out = cells
+        for layer in (self.conv, self.over, self.fc):
+            layer.weight.data *= 3
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        one = self.pool(self.one(self.conv(x)))
+        return self.out(self.fc(self.pool(self.two(self.over(one))).flatten(1)))
 
 
 class NoSequential(torch.nn.Module):
@@ -191,6 +208,7 @@ def snntorch() -> Nets:
     back = chain(cell(snn.RLeaky, linear_features=24), cell(snn.Leaky))
     yield "helper-names", torch.nn.Sequential(OrderedDict(zip(("fc", "a", "a_rec", "b"), back, strict=True))), (16,)
     yield "sum-names", Add(*(cell(snn.Leaky) for _ in range(3))), (16,)
+    yield "pool-twice", Pools(*(cell(snn.Leaky) for _ in range(3))), (1, 8, 8)
     yield "no-sequential", NoSequential(*(cell(snn.Leaky) for _ in range(2))), (16,)
     refused("1 is called twice in a step (again as 3)", torch.nn.Sequential(*twice(*leaky[:2])))
     refused("forward does", Halved(*chain(*leaky[:2])))
@@ -363,7 +381,7 @@ def rockpool() -> Nets:
 
 def frames(shape: tuple[int, ...]) -> np.ndarray:
     """Input spikes ``[sample, time, ...]``."""
-    return (rng.random((64, 50, *shape)) < 0.3).astype(np.uint8)
+    return (rng.random((SAMPLES, 50, *shape)) < 0.3).astype(np.uint8)
 
 
 def refused(message: str, net: Any) -> None:
@@ -381,7 +399,7 @@ def refused(message: str, net: Any) -> None:
 
 makers: dict[str, Callable[[], Nets]] = {one.__name__: one for one in (snntorch, norse, spikingjelly, sinabs, rockpool)}
 for name, net, shape, *readout in makers[framework]():
-    labels = rng.integers(0, 4, 64)
+    labels = rng.integers(0, 4, SAMPLES)
     options = {"readout": readout[0]} if readout else {}
     spikebit.capture(net, frames(shape), framework=framework, labels=labels, out=folder / name, **options)
     print(name)

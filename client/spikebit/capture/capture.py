@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import torch
 
 from spikebit.capture.errors import CannotCapture
 from spikebit.capture.frameworks import Adapter, adapter_of
-from spikebit.capture.steps import steps_of
+from spikebit.capture.steps import Step, steps_of
 from spikebit.capture.walk import Walk
+
+_BATCH = 64  # samples at once: of each, a walk keeps what every layer puts out in every step
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,14 @@ def capture(
     with torch.no_grad():
         own = adapter.copied(net).double().eval()
         steps = steps_of(own)
-        walk = Walk(adapter, torch.from_numpy(np.moveaxis(x, 1, 0).astype(np.float64)), [step.name for step in steps])
-        for step in steps:
-            walk.take(step)
+        walk = _walk(adapter, steps, x[: max(_BATCH, traced)])
         graph, profile = walk.finish(readout)
         _prove(adapter, own, walk)
+        sums = [walk.output.sum(0)]
+        for start in range(max(_BATCH, traced), len(x), _BATCH):
+            more = _walk(adapter, steps, x[start : start + _BATCH])
+            _prove(adapter, own, more)
+            sums.append(more.output.sum(0))
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     nir.write(folder / "model.nir", graph)
@@ -91,7 +96,7 @@ def capture(
     counts = None
     if readout == "spike_count":
         counts = folder / "counts.npz"
-        np.savez_compressed(counts, counts=walk.output.sum(0).flatten(1).numpy().astype(np.int64))
+        np.savez_compressed(counts, counts=torch.cat(sums).flatten(1).numpy().astype(np.int64))
     _write_traces(folder / "traces.npz", walk.spikes if counts is None else walk.first, traced)
     if labels is not None:
         np.savez_compressed(folder / "samples.npz", x_test=x, y_test=np.asarray(labels, dtype=np.int64))
@@ -103,6 +108,13 @@ def capture(
         None if labels is None else folder / "samples.npz",
         profile,
     )
+
+
+def _walk(adapter: Adapter, steps: Sequence[Step], x: Any) -> Walk:
+    walk = Walk(adapter, torch.from_numpy(np.moveaxis(x, 1, 0).astype(np.float64)), [step.name for step in steps])
+    for step in steps:
+        walk.take(step)
+    return walk
 
 
 def _prove(adapter: Adapter, net: torch.nn.Module, walk: Walk) -> None:
