@@ -57,7 +57,7 @@ def components_of(names: tuple[str, ...], connections: Iterable[Connection]) -> 
 
 def _close(root: int, open_layers: list[int], is_open: list[bool]) -> tuple[int, ...]:
     """The group of ``root``: all layers that were met since and are still open."""
-    group = []
+    group: list[int] = []
     while not group or group[-1] != root:
         group.append(open_layers.pop())
         is_open[group[-1]] = False
