@@ -13,6 +13,7 @@ from engine.data.frames import digest_file
 from engine.data.zip_safe import ZipLimits
 from engine.errors import InvalidDataset
 from engine.specs.data import Transform
+from worker.checks.fields import tell_fields
 
 
 def check(request: Mapping[str, Any], path: Path, out: Path) -> tuple[str, dict[str, Any]]:
@@ -26,7 +27,8 @@ def check(request: Mapping[str, Any], path: Path, out: Path) -> tuple[str, dict[
     try:
         transform = Transform.model_validate(request.get("transform") or {})
     except ValidationError as error:
-        raise InvalidDataset("invalid_transform", str(error)[:500], "/transform") from error
+        detail, pointer = tell_fields(error, "/transform")
+        raise InvalidDataset("invalid_transform", detail, pointer) from error
     source = str(request.get("source") or "").removeprefix("sha256:") or None
     name = str(request.get("format") or "frames")
     summary = canonicalise(path, out, name, transform, source, ZipLimits(max_bytes=int(bound)))
