@@ -51,7 +51,8 @@ def find_paths(graph: Graph) -> tuple[Path, ...]:
     for name, node in graph.nodes.items():
         if not isinstance(node, Neuron) and entering[name] > 1:
             detail = (
-                f"node {name!r} ({node.kind}): expected one edge to enter, found {entering[name]}; only neurons sum"
+                f"node {name!r} ({node.kind}): expected one edge to enter, found {entering[name]}; sums are read where "
+                f"they enter neurons: give each source a copy of the {node.kind}, with a bias in one copy alone"
             )
             raise InvalidModel("several_edges", detail, name)
         if isinstance(node, WEIGHTED) and len(targets[name]) > 1:

@@ -11,9 +11,11 @@ from engine.network.feedback import find_feedback
 from engine.network.graph import Graph
 from engine.network.model import INPUT, Connection, Network, NeuronLayer
 from engine.network.neurons import make_layer, membrane_layer
-from engine.network.nodes import LI, CubaLI, Flatten, I, Neuron
+from engine.network.nodes import LI, CubaLI, Flatten, I, Neuron, Threshold
 from engine.network.shapes import Shapes, infer_shapes
 from engine.specs.dynamics import Dynamics
+
+_SPIKING = {"LI": "LIF", "CubaLI": "CubaLIF", "I": "IF"}
 
 
 def discretise(graph: Graph, dynamics: Dynamics) -> Network:
@@ -81,6 +83,11 @@ def _layers(
         if isinstance(graph.nodes[path[0]], LI | CubaLI | I) and path is not last:
             kind = graph.nodes[path[0]].kind
             detail = f"node {path[0]!r} ({kind}) feeds {path[1]!r}: it never spikes; expected it before the Output"
+            if isinstance(graph.nodes[path[-1]], Threshold):
+                detail += (
+                    f". For it and the Threshold {path[-1]!r} behind it write one {_SPIKING[kind]} with the same "
+                    f"parameters and the Threshold's threshold as v_threshold, in a profile with reset none"
+                )
             raise NotRepresentable("li_inside", detail, path[0])
     if has_weight(graph, last):
         if not reads_membrane:

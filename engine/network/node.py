@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields
 
 from engine.network.fields import BadField, Shape
 
+ONE_NUMBER = ((), (1,))  # shapes of a parameter that holds for all elements
+
 
 class ShapeMismatch(ValueError):
     """A node was given a shape it does not take; the caller knows the node's name."""
@@ -42,14 +44,14 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Elementwise(Node):
-    """A node whose parameters have the shape of what passes, or are one number for all of it."""
+    """A node whose parameters have the shape of what passes, or are one number for all (shape ``()``, ``(1,)``)."""
 
     @property
     def shape(self) -> Shape | None:
         """The shape of what passes; None where all parameters are single numbers."""
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if value is not None and value.ndim:
+            if value is not None and value.shape not in ONE_NUMBER:
                 return tuple(value.shape)
         return None
 
@@ -57,7 +59,7 @@ class Elementwise(Node):
         """All parameters agree on the shape."""
         for entry in fields(self):
             value = getattr(self, entry.name)
-            if value is not None and value.ndim and self.shape is not None:
+            if value is not None and value.shape not in ONE_NUMBER and self.shape is not None:
                 same_field(entry.name, value.shape, self.shape)
 
     def infer(self, given: Shape) -> Shape:

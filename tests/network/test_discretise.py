@@ -13,6 +13,7 @@ from engine.network.discretise import discretise
 from engine.network.graph import Graph
 from engine.network.model import INPUT, Flatten, Network, SumPool
 from engine.network.nodes import make_node
+from engine.network.normal import normalise
 from engine.network.summary import summarise
 from engine.reference.float_network import simulate_floats
 from engine.specs.dynamics import PRESETS, DynamicsRequest, resolve_dynamics
@@ -191,6 +192,45 @@ def test_membrane_of_a_leaky_integrator() -> None:
     run = simulate_floats(make(graph, readout="membrane_last"), np.ones((2, 1, 1)))
     assert run.counts.tolist() == [[1.5]]  # v: 1, then .5·1 + 1
     assert simulate_floats(make(graph, readout="membrane_max"), np.ones((2, 1, 1))).counts.tolist() == [[1.5]]
+
+
+@pytest.mark.parametrize("kind", ["LIF", "CubaLIF"])
+def test_parameters_of_one_value_hold_for_the_layer(kind: str) -> None:
+    """NIR broadcasts shape (1,): the network, its digest and its file are those of single numbers."""
+    one = {"r": [1.0], "v_leak": [0.0], "v_threshold": [1.5], "v_reset": [0.0]}
+    one |= {"tau": [1e-3]} if kind == "LIF" else {"tau_mem": [1e-3], "tau_syn": [2e-3], "w_in": [1.0]}
+    width = {"in": port(), "w": ("Affine", {"weight": [[1.0], [2.0], [3.0]], "bias": [0.0, 0.0, 0.1]})}
+    graphs = []
+    for a in (one, {key: value[0] for key, value in one.items()}, one | {"v_threshold": [1.5] * 3}):
+        graphs.append(build("in w a out", **width, a=(kind, a), out=("Output", {"shape": [3]})))
+    layers = [make(graph).layer("a") for graph in graphs]
+    for layer in layers:
+        assert layer.shape == (3,)
+        assert layer.threshold is not None
+        assert layer.threshold.tolist() == [1.5] * 3
+        assert layer.decay_v.tolist() == layers[1].decay_v.tolist()
+        assert layer.gain.tolist() == layers[1].gain.tolist()
+    short = [normalise(graph).nodes["a"] for graph in graphs]
+    assert {np.shape(getattr(node, name)) for node in short for name in one} == {()}
+    with pytest.raises(EngineError, match=r"'v_threshold'|expected shape \(2,\), found \(3,\)"):
+        make(build("in w a out", **width, a=(kind, one | {"v_threshold": [1.5] * 2}), out=("Output", {"shape": [3]})))
+
+
+@pytest.mark.parametrize("kind", ["LI", "I"])
+def test_a_threshold_behind_an_integrator_is_told_how_to_write_it(kind: str) -> None:
+    cell: dict[str, Any] = {"r": [1.0]} | ({"tau": [1e-3], "v_leak": [0.0]} if kind == "LI" else {})
+    other = {"w": linear([1.0]), "in": port(), "out": out()}
+    apart = build("in w a z out", a=(kind, cell), z=("Threshold", {"threshold": [0.3]}), **other)
+    with pytest.raises(EngineError, match=f"write one {kind}F with the same parameters") as caught:
+        make(apart)
+    assert caught.value.code == "li_inside"
+    joined = make(build("in w a out", a=(f"{kind}F", cell | {"v_threshold": [0.3]}), **other), reset="none")
+    bare = make(build("in w a out", a=(kind, cell), **other), readout="membrane_last", reset="none")
+    x = (np.random.default_rng(3).random((40, 1, 1)) < 0.5).astype(float) * (1.0 if kind == "LI" else 300.0)
+    fired = simulate_floats(joined, x).counts.item()
+    v = [simulate_floats(bare, x[: k + 1]).counts.item() for k in range(40)]
+    assert fired == sum(value > 0.3 for value in v)
+    assert 0 < fired < 40
 
 
 @pytest.mark.parametrize(
