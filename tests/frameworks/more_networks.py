@@ -194,7 +194,7 @@ def snntorch() -> Nets:
     refused("reset_delay=False: snnTorch ignores it", chain(
         *(cell(snn.RSynaptic, alpha=0.7, linear_features=n, reset_delay=False) for n in (24, 4))))  # fmt: skip
     leaky = [cell(snn.Leaky) for _ in range(3)]
-    refused("in NIR only neurons sum", Wrong(*leaky))
+    refused("sums into neuron layers alone", Wrong(*leaky))
     refused("is called twice in a step", Shared(*leaky))
     refused("cannot be traced", Loop(*leaky))
     yield "tied", torch.nn.Sequential(*tied(lambda: cell(snn.Leaky))), (16,)

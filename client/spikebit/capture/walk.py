@@ -57,7 +57,7 @@ class Walk:
         """Run one step.
 
         Raises:
-            CannotCapture: a layer that NIR cannot say, or a sum where only neurons sum.
+            CannotCapture: a layer that NIR cannot say, or a sum that enters no neuron layer.
         """
         values = [self._values[name] for name in step.inputs]
         sources = tuple(node for name in step.inputs for node in self._sources[name])
@@ -112,7 +112,10 @@ class Walk:
 
     def _put(self, name: str, node: nir.NIRNode, sources: tuple[str, ...]) -> None:
         if len(sources) > 1 and not isinstance(node, nir.IF | nir.LIF | nir.CubaLIF | nir.LI | nir.CubaLI):
-            raise CannotCapture(f"layer {name} is fed by the sum of {' and '.join(sources)}; in NIR only neurons sum")
+            raise CannotCapture(
+                f"layer {name} is fed by the sum of {' and '.join(sources)}; the service sums into neuron layers "
+                f"alone: give each of them a weight of its own into the same neurons (W(a + b) = Wa + Wb)"
+            )
         self._nodes[name] = node
         self._sources[name] = (name,)
         self._edges += [(source, name) for source in sources]
