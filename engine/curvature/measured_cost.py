@@ -72,8 +72,8 @@ def mean_and_error(values: Tensor) -> tuple[float, float | None]:
     """Mean over samples and its standard error; None where there is one sample only.
 
     Example:
-        >>> mean_and_error(torch.tensor([1.0, 3.0]))
-        (2.0, 1.0)
+        >>> mean_and_error(torch.tensor([1.0, 1.0, 4.0, 4.0, 0.0]))[0]
+        2.0
     """
     if len(values) < 2:
         return float(values.mean()), None

@@ -241,7 +241,7 @@ def test_users_plan_of_analysed_widths_has_a_predicted_loss() -> None:
         ),
         (
             Plan(weights={n: WeightPlan(bits=4, quantizer="dream") for n in ("w1", "w2")}),
-            "unknown quantizer 'dream'; known: lsq",
+            "unknown quantizer 'dream'; known: ewgs, fixed_point, lsq,",
         ),
         (
             Plan(

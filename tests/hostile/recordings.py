@@ -146,7 +146,7 @@ CASES: dict[str, dict[str, Case]] = {
         "no split for one": (zipped(**{"more_0_a__bin": b""}), "missing_split", "'more/0/a.bin'"),
         "traversal": (lambda p: write_zip(p, {"../0/a.bin": b""}), "not_zip", "'../0/a.bin'"),
         "absolute": (lambda p: write_zip(p, {"/train/0/a.bin": b""}), "not_zip", "'/train/0/a.bin'"),
-        "hidden": (lambda p: write_zip(p, {"train/0/.a.bin": b""}), "not_zip", "plain relative path"),
+        "hidden alone": (lambda p: write_zip(p, {"train/0/.a.bin": b""}), "too_few_samples", "none"),
         "nothing in it": (lambda p: write_zip(p, {}), "too_few_samples", "none"),
         "no events at all": (lambda p: write_zip(p, {"test/0/a.bin": b""}), "no_events", "none in any sample"),
         "label of 2^17": (lambda p: write_zip(p, {"test/131072/a.bin": b""}), "labels_out_of_range", "131072"),
