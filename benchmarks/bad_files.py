@@ -7,6 +7,7 @@ other work of the machine is not the file's. Peak memory is above that of an int
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -40,16 +41,18 @@ def run() -> Iterator[Finding]:
     """All rows, in their order."""
     from tests.hostile.every import BadFile, bad_files
 
-    idle = min(_process(("-c", "pass"), "")[3] for _ in range(3))
     found: dict[str, list[float]] = {}
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "upload"
+        idle = min(_process(("-c", "pass"), "", folder)[3] for _ in range(3))
 
         def measure(bad: BadFile) -> list[float]:
             path.unlink(missing_ok=True)
             bad.build(path)
-            answer, *figures = _process(CHILD, json.dumps({**bad.asked, "path": str(path), "out": f"{path}.out"}))
+            answer, *figures = _process(
+                CHILD, json.dumps({**bad.asked, "path": str(path), "out": f"{path}.out"}), folder
+            )
             if answer.get("code") not in bad.codes:
                 wrong.append(bad.name)
             return [figures[0], figures[1], (figures[2] - idle) / 2**20]
@@ -67,10 +70,11 @@ def run() -> Iterator[Finding]:
         yield Measured(row, ranked[-1][0], (ranked[0][0], ranked[-1][0]), details)
 
 
-def _process(arguments: tuple[str, ...], line: str) -> tuple[dict[str, Any], float, float, int]:
+def _process(arguments: tuple[str, ...], line: str, scratch: str) -> tuple[dict[str, Any], float, float, int]:
+    """What it answers, wall and processor seconds, peak bytes; temporary files go to ``scratch``, as in the worker."""
     command = [sys.executable, "-S", "-c", _MEASURE, sys.executable, *arguments]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:  # type: ignore[call-overload]
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TMPDIR": scratch}, **pipes) as process:  # type: ignore[call-overload]
         process.stdin.write(line.encode() + b"\n")
         process.stdin.flush()  # and left open: the child ends with its parent
         answer = process.stdout.read()
