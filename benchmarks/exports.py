@@ -25,8 +25,10 @@ from runtime import verify_folder
 from runtime.reader import program_digest
 from tests.exports.compiled import CC, STRICT, compiled, reference
 from tests.hostile.test_program_folder import FILES, mutated, reseal, tampered
+from tests.program.deep import KINDS, deep_program
 
 MUTATIONS = 10_000
+DEPTHS = (1, 8, 20, 50)  # neuron layers of the programs that are there for their size alone
 ROWS = (
     Row("programs.written", "programs", "higher"),
     Row("programs.refused", "programs", "lower"),
@@ -68,12 +70,18 @@ def run() -> Iterator[Finding]:
 def _sizes(made: list[Made]) -> Iterator[Finding]:
     """``payload.bin`` against its parts at their declared widths; the folder against payload, layers and scales."""
     excess, beyond = {}, {}
-    for one in made:
+    deep = [
+        Made(f"deep_{kind}_{depth}", deep_program(kind, depth), np.zeros((0,), np.int64))
+        for kind in KINDS
+        for depth in DEPTHS
+    ]
+    for one in [*made, *deep]:
         program = one.program
         if program is None:
             continue
+        x = one.x if one.x.size else np.zeros((1, 1, *program.input.shape), np.int64)
         with tempfile.TemporaryDirectory() as folder:
-            size = write_program(program, Path(folder), one.x, {"engine": "benchmark"}).program_bytes
+            size = write_program(program, Path(folder), x, {"engine": "benchmark"}).program_bytes
             whole = size + (Path(folder) / "manifest.json").stat().st_size
         parts = sum(c.weight.size * c.bits / 8 for c in program.connections if c.weight is not None)
         parts += sum(a.values.size * a.width / 8 for a in program_arrays(program) if a.role != "weight")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from math import prod
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.bits import packed_bytes, unpack_bits
 from runtime.errors import ProgramError
@@ -43,7 +40,7 @@ class Arrays:
     def take(self, owner: Owner, role: str, shape: tuple[int, ...]) -> IntArray | None:
         """An array of full ``shape``, from one entry, one per channel (first axis) or one per neuron."""
         flat = self.left.pop((owner, role), None)
-        return None if flat is None else _spread(flat, shape, f"{role} of {owner[0]} {owner[1]}")
+        return None if flat is None else spread(flat, shape, f"{role} of {owner[0]} {owner[1]}")
 
     def take_flat(self, owner: Owner, role: str, where: str) -> IntArray:
         """An array as it is written: shape ``()`` for one entry, else flat."""
@@ -65,17 +62,6 @@ class Arrays:
             )
         return flat.reshape(shape)
 
-    def floats(self, text: str, shape: tuple[int, ...], where: str) -> NDArray[np.float32]:
-        """Little-endian float32 in base64: one, one per channel, or one per neuron."""
-        try:
-            data = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise ProgramError(f"{where} is not base64") from error
-        if len(data) % 4 or not data:
-            raise ProgramError(f"{where}: {len(data)} bytes are not float32 numbers")
-        values = np.frombuffer(data, "<f4").astype(np.float32)
-        return values[_spread(np.arange(values.size), shape, where)]
-
     def done(self) -> None:
         """Refuse arrays that nobody asked for."""
         if self.left:
@@ -83,7 +69,8 @@ class Arrays:
             raise ProgramError(f"unknown array {role!r} of {owner} {index}")
 
 
-def _spread(flat: IntArray, shape: tuple[int, ...], what: str) -> IntArray:
+def spread(flat: IntArray, shape: tuple[int, ...], what: str) -> IntArray:
+    """Entries at full shape: one for all, one per channel (first axis) or one per neuron."""
     if flat.size == prod(shape):
         return flat.reshape(shape)
     if flat.size == 1:

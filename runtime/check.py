@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 
 from runtime.errors import ProgramError
-from runtime.program import INPUT, Connection, IntArray, Layer, Map, Program, SumPool
+from runtime.program import INPUT, UNDECLARED, Connection, IntArray, Layer, Map, Program, SumPool
 
 EXACT = 1 << 53
 INNER = 1 << 52
 MAX_DELAY = 65535  # steps
 
 
-def check_program(program: Program) -> None:
-    """Refuse a program that contradicts docs/program.md.
+def check_program(program: Program) -> Program:
+    """Refuse a program that contradicts docs/program.md; the same program with all its bounds.
 
     Raises:
         ProgramError: naming the layer or connection, with expected and found.
@@ -27,10 +28,8 @@ def check_program(program: Program) -> None:
         raise ProgramError(f"input range [{program.input.lo}, {program.input.hi}] is empty")
     for layer in program.layers:
         _check_layer(layer)
-    for connection in program.connections:
-        _check_connection(program, connection, names)
-    for layer in program.layers:
-        _check_sums(program, layer)
+    program = replace(program, connections=tuple(_check_connection(program, c, names) for c in program.connections))
+    return replace(program, layers=tuple(_check_sums(program, layer) for layer in program.layers))
 
 
 def _check_layer(layer: Layer) -> None:
@@ -60,7 +59,7 @@ def _check_layer(layer: Layer) -> None:
             raise ProgramError(f"layer {layer.name!r}: a value leaves the state's range {layer.limits}")
 
 
-def _check_connection(program: Program, connection: Connection, names: list[str]) -> None:
+def _check_connection(program: Program, connection: Connection, names: list[str]) -> Connection:
     name, source, target = connection.name, connection.source, connection.target
     if target not in names or source not in (*names, INPUT):
         raise ProgramError(f"connection {name!r}: no layer {source!r} or {target!r}")
@@ -94,14 +93,16 @@ def _check_connection(program: Program, connection: Connection, names: list[str]
         raise ProgramError(f"connection {name!r}: yields {shape}, its target has {program.layer(target).shape}")
     weight = np.ones((1, 1), np.int64) if connection.weight is None else np.abs(connection.weight)
     largest = int(weight.reshape(len(weight), -1).sum(axis=1).max()) * max(abs(lo), abs(hi))
-    if (lo, hi) != connection.values or largest != connection.accumulator or largest >= EXACT:
+    declared = connection.accumulator != UNDECLARED
+    if largest >= EXACT or (declared and ((lo, hi) != connection.values or largest != connection.accumulator)):
         raise ProgramError(
             f"connection {name!r}: expected bounds {(lo, hi)} and {largest} below 2**53, found {connection.values} and "
             f"{connection.accumulator}"
         )
+    return replace(connection, values=(lo, hi), accumulator=largest)
 
 
-def _check_sums(program: Program, layer: Layer) -> None:
+def _check_sums(program: Program, layer: Layer) -> Layer:
     """No number of a step reaches 2**52: docs/program.md, Bounds."""
     total = _largest(layer.bias_i)
     for connection in program.into(layer.name):
@@ -115,11 +116,13 @@ def _check_sums(program: Program, layer: Layer) -> None:
         if leak is not None:
             inner = max(inner, (_largest(leak.values) if leak.kind == "mul_shift" else 2) * state)
     inner += reset + max(total, -layer.limits[0]) + _largest(layer.bias)
-    if (total, inner) != (layer.largest_input, layer.largest_inner) or inner >= INNER:
+    declared = layer.largest_inner != UNDECLARED
+    if inner >= INNER or (declared and (total, inner) != (layer.largest_input, layer.largest_inner)):
         raise ProgramError(
             f"layer {layer.name!r}: expected bounds {total} and {inner} below 2**52, found {layer.largest_input} and "
             f"{layer.largest_inner}"
         )
+    return replace(layer, largest_input=total, largest_inner=inner)
 
 
 def _largest(values: IntArray | None) -> int:

@@ -13,6 +13,7 @@ from runtime.errors import ProgramError
 LARGEST = 2.0**62  # far outside every declared range: clamping follows
 IntArray = NDArray[np.int64]
 INPUT = "@input"
+UNDECLARED = -1  # a bound that no manifest declares, until :mod:`runtime.check` has found it
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ class Layer:
     floor: IntArray | None
     start: IntArray | None
     max_spikes: int
-    largest_input: int  # declared bound of the synaptic sums
-    largest_inner: int  # declared bound of every number of a step
+    largest_input: int  # bound of the synaptic sums
+    largest_inner: int  # bound of every number of a step
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -138,8 +139,8 @@ class Connection:
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
-    values: tuple[int, int]  # declared range of what is multiplied
-    accumulator: int  # declared bound of every sum
+    values: tuple[int, int]  # range of what is multiplied
+    accumulator: int  # bound of every sum
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,6 @@ class Program:
     connections: tuple[Connection, ...]
     output: str
     readout: str
-    multiplications: tuple[str, ...] = ()
 
     def layer(self, name: str) -> Layer:
         """The layer called ``name``; KeyError where there is none."""

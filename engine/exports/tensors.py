@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from engine.program.golden import narrowest
-from engine.program.manifest import build_manifest
+from engine.program.long_form import long_form
 from engine.program.pack import program_arrays
 from engine.program.program import IntegerProgram
 
@@ -30,7 +30,7 @@ def export_tensors(program: IntegerProgram) -> Tensors:
     """Every array of the payload, unpacked, in the narrowest integer type, named ``owner/role``.
 
     Weights keep their shape ``[out, in, ...]``; arrays of neurons have the entries of docs/program.md (one, one per
-    channel or one per neuron). Scales are ``owner/scale``, float32. The JSON is the manifest without its array table.
+    channel or one per neuron). Scales are ``owner/scale``, float32. The JSON is the long form without its array table.
     """
     owners = {
         "layer": [layer.name for layer in program.layers],
@@ -45,5 +45,5 @@ def export_tensors(program: IntegerProgram) -> Tensors:
         arrays[f"{owner}/{array.role}"] = np.ascontiguousarray(narrowest(values))
     for layer in program.layers:
         arrays[f"{layer.name}/scale"] = np.ascontiguousarray(layer.scale.astype(np.float32))
-    manifest = {name: value for name, value in build_manifest(program, {}).items() if name != "arrays"}
+    manifest = {name: value for name, value in long_form(program, {}).items() if name != "arrays"}
     return Tensors(save(dict(sorted(arrays.items()))), json.dumps(manifest, indent=1, sort_keys=True) + "\n")

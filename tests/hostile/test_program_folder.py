@@ -49,7 +49,7 @@ def mutated(data: bytes, rng: random.Random) -> bytes:
 STRANGE: tuple[Any, ...] = (
     None, True, -1, 0, 1, 2, 3, 31, 32, 33, 65535, 65536, 1 << 26, 1 << 40, 1 << 70, 0.5, float("nan"), "", "floor",
     "\ud800", "../../etc/passwd", "/dev/zero", [], [0], [1 << 26, 1 << 26], {},
-    {"kind": "flatten", "start": 0, "end": 9},
+    {"flatten": [0, 9]}, {"sum_pool": [1 << 40, 0]}, "u32*999999999", "1+31*9:!", {"like": 0},
 )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def tampered(manifest: dict[str, Any], rng: random.Random) -> dict[str, Any]:
                 taken = taken[key]
             holder[last] = copy.deepcopy(taken)
         else:
-            holder[last] = rng.choice(STRANGE)
+            holder[last] = copy.deepcopy(rng.choice(STRANGE))
     return new
 
 
@@ -130,7 +130,13 @@ def test_forged_digests_crash_nothing_and_the_service_s_digest_finds_them(count:
     [
         (lambda m: m["layers"][0].update(state_bits=33), r"layers\[0\]\.state_bits"),
         (lambda m: m["connections"][0].update(bits=17), r"connections\[0\]\.bits"),
-        (lambda m: m["arrays"][0].update(width=m["arrays"][0]["width"] + 8), r"arrays\[[01]\]"),
+        (lambda m: m["layers"][0]["arrays"].update(fire_at="u33"), r"layers\[0\]\.arrays\.fire_at"),
+        (lambda m: m["layers"][0]["arrays"].update(more="u3"), r"layers\[0\]\.arrays: unknown arrays more"),
+        (lambda m: m["layers"][0].update(like=9), r"layers\[0\]\.like"),
+        (lambda m: m["shared"].append({"kind": "lif"}), r"shared\[\d\]: no layer or connection is like it"),
+        (lambda m: m["layers"][0].update(scale="1+2*3:!"), r"layers\[0\]\.scale"),
+        (lambda m: m["connections"][0].update(to=9), r"connections\[0\]\.to"),
+        (lambda m: m["multiplications"].update(weight=[99]), r"manifest\.multiplications"),
         (lambda m: m["layers"][0].update(name=3), r"layers\[0\]\.name"),
         (lambda m: m["layers"][0].update(shape=[1 << 26, 1 << 26]), r"layers\[0\]\.shape"),
     ],

@@ -5,8 +5,10 @@ Nothing of ``runtime`` or ``engine`` is used to interpret: only json, base64-fre
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,13 @@ import pytest
 from engine.program.write import write_program
 from runtime import read_program, run
 from tests.program.programs import random_input, random_program
+
+ROLES = ("leak_v", "leak_i", "bias", "bias_i", "fire_at", "reset_delta", "reset_to", "floor", "start")
+LAYER: dict[str, Any] = {
+    "fraction_bits": 0, "leak_v": {"kind": "none"}, "leak_i": None, "reset": "none", "reset_timing": "same_step",
+    "reset_order": None, "drop_reset_input": False, "current": "new", "max_spikes": 1,
+}  # fmt: skip
+CONNECTION: dict[str, Any] = {"kind": "linear", "bits": 0, "before": [], "after": [], "groups": 1}
 
 
 class Stranger:
@@ -30,17 +39,66 @@ class Stranger:
         blank = {**self.manifest, "digests": {**digests, "manifest": "0" * 64}}
         text = json.dumps(blank, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
         assert hashlib.sha256(text.encode()).hexdigest() == digests["manifest"]
-        self.arrays = {(a["of"], a["index"], a["role"]): self.unpack(a) for a in self.manifest["arrays"]}
+        shared = self.manifest["shared"]
+        for k, layer in enumerate(self.manifest["layers"]):
+            self.manifest["layers"][k] = LAYER | (shared[layer["like"]] if "like" in layer else {}) | layer
+        for k, c in enumerate(self.manifest["connections"]):
+            self.manifest["connections"][k] = CONNECTION | (shared[c["like"]] if "like" in c else {}) | c
+        self.arrays: dict[tuple[str, int, str], list[int]] = {}
+        self.at = 0
+        for k, layer in enumerate(self.manifest["layers"]):
+            self.lay_out_layer(k, layer)
+        for k, c in enumerate(self.manifest["connections"]):
+            self.lay_out_connection(k, c)
+        assert self.at == len(self.payload)
 
-    def unpack(self, entry: dict[str, Any]) -> list[int]:
-        data = self.payload[entry["offset"] : entry["offset"] + entry["bytes"]]
-        if entry["encoding"] == "ternary":
-            return [data[k // 5] // 3 ** (k % 5) % 3 - 1 for k in range(entry["count"])]
-        string, width = int.from_bytes(data, "little"), entry["width"]
-        values = [(string >> (k * width)) & ((1 << width) - 1) for k in range(entry["count"])]
-        if entry["encoding"] == "signed":
+    def lay_out_layer(self, k: int, layer: dict[str, Any]) -> None:
+        """Arrays in the order of the page's table; ``reset_delta`` is u1 where it is not named."""
+        types = dict(layer.get("arrays", {}))
+        if layer["reset"] == "subtract" or layer["max_spikes"] > 1:
+            types.setdefault("reset_delta", "u1")
+        for role in ROLES:
+            if role in types:
+                self.arrays["layer", k, role] = self.unpack(*self.split(types.pop(role)))
+        assert not types
+
+    def lay_out_connection(self, k: int, c: dict[str, Any]) -> None:
+        """Its ends and shapes in words, then weights, delays and exponents."""
+        layers = self.manifest["layers"]
+        c["target_shape"] = layers[c["to"]]["shape"]
+        c["source"] = layers[c["from"]]["name"] if "from" in c else "@input"
+        c["source_shape"] = layers[c["from"]]["shape"] if "from" in c else self.manifest["input"]["shape"]
+        c["delayed"] = c.get("delayed", c.get("from", -1) >= c["to"])
+        c["target"] = layers[c["to"]]["name"]
+        axes = 1 if c["kind"] == "conv1d" else 2
+        c |= {"stride": c.get("stride", [1] * axes), "padding": c.get("padding", [0] * axes)}
+        c |= {"dilation": c.get("dilation", [1] * axes)}
+        types = c.get("arrays", {})
+        if c["kind"] != "identity":
+            c.setdefault("weights", [int(np.prod(c["target_shape"])), int(np.prod(c["source_shape"]))])
+            encoding = types.get("weight", "plus_minus_one" if c["bits"] == 1 else "signed")
+            self.arrays["connection", k, "weight"] = self.unpack(encoding, c["bits"], int(np.prod(c["weights"])))
+        if "delay" in types:
+            self.arrays["connection", k, "delay"] = self.unpack(*self.split(types["delay"]))
+        self.arrays["connection", k, "exponent"] = self.unpack(*self.split(types.get("exponent", "u1")))
+
+    def split(self, type_: str) -> tuple[str, int, int]:
+        """``s9*64``: signed, 9 bits, 64 entries; ``u12``: unsigned, 12 bits, one entry."""
+        width, _, count = type_[1:].partition("*")
+        return {"u": "unsigned", "s": "signed"}[type_[0]], int(width), int(count or 1)
+
+    def unpack(self, encoding: str, width: int, count: int) -> list[int]:
+        """The next array of the payload."""
+        size = -(-count // 5) if encoding == "ternary" else -(-count * width // 8)
+        data = self.payload[self.at : self.at + size]
+        self.at += size
+        if encoding == "ternary":
+            return [data[k // 5] // 3 ** (k % 5) % 3 - 1 for k in range(count)]
+        string = int.from_bytes(data, "little")
+        values = [(string >> (k * width)) & ((1 << width) - 1) for k in range(count)]
+        if encoding == "signed":
             return [v - (1 << width) if v >> (width - 1) else v for v in values]
-        return [2 * v - 1 for v in values] if entry["encoding"] == "plus_minus_one" else values
+        return [2 * v - 1 for v in values] if encoding == "plus_minus_one" else values
 
     def full(self, index: int, role: str, default: int = 0) -> Any:
         flat = self.arrays.get(("layer", index, role), [default])
@@ -53,7 +111,7 @@ class Stranger:
 
     def run(self, x: Any) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         layers, fmt = self.manifest["layers"], self.manifest["input"]
-        x = np.clip(x, fmt["lo"], fmt["hi"])
+        x = np.clip(x, fmt.get("lo", 0), fmt.get("hi", 1))
         v = {la["name"]: self.full(k, "start") for k, la in enumerate(layers)}
         i = {la["name"]: np.zeros(la["shape"], int) for la in layers}
         n = {la["name"]: np.zeros(la["shape"], int) for la in layers} | {"@input": np.zeros(fmt["shape"], int)}
@@ -98,7 +156,7 @@ class Stranger:
             for part in c["before"]:
                 y = self.map(part, y)
             if c["kind"] != "identity":
-                w = np.array(self.arrays["connection", index, "weight"]).reshape(c["weight_shape"])
+                w = np.array(self.arrays["connection", index, "weight"]).reshape(c["weights"])
                 y = {"linear": lambda w, y, _: w @ y, "conv1d": self.slide, "conv2d": self.correlate}[c["kind"]](
                     w, y, c
                 )
@@ -110,9 +168,10 @@ class Stranger:
         return total if isinstance(total, np.ndarray) else np.array(0)
 
     def map(self, part: dict[str, Any], x: Any) -> Any:
-        if part["kind"] == "flatten":
-            return x.reshape(*x.shape[: part["start"]], -1, *x.shape[part["end"] + 1 :])
-        (kr, kc), (sr, sc), (pr, pc) = part["kernel"], part["stride"], part["padding"]
+        if "flatten" in part:
+            return x.reshape(*x.shape[: part["flatten"][0]], -1, *x.shape[part["flatten"][1] + 1 :])
+        (kr, kc), (pr, pc) = part["sum_pool"], part.get("padding", (0, 0))
+        sr, sc = part.get("stride", (kr, kc))
         x = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(pr, pr), (pc, pc)])
         rows, columns = (x.shape[-2] - kr) // sr + 1, (x.shape[-1] - kc) // sc + 1
         y = np.zeros((*x.shape[:-2], rows, columns), int)
@@ -187,16 +246,18 @@ class Stranger:
         return v, i, n
 
     def leak(self, leak: dict[str, Any], values: Any, s: Any) -> Any:
+        rounding = leak.get("rounding", "floor")
+
         def divide(x: Any, b: Any) -> Any:
-            if leak["rounding"] == "floor":
+            if rounding == "floor":
                 return np.floor_divide(x, 2**b)
-            if leak["rounding"] == "toward_zero":
+            if rounding == "toward_zero":
                 return np.sign(x) * (np.abs(x) // 2**b)
             return np.where(b == 0, x, np.floor_divide(2 * x + 2**b, 2 ** (b + 1)))
 
         if leak["kind"] == "shift":
             return s - divide(s, values)
-        return divide(values * s, np.array(leak["shift_bits"])) if leak["kind"] == "mul_shift" else s
+        return divide(values * s, np.array(leak.get("shift_bits", 0))) if leak["kind"] == "mul_shift" else s
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -235,9 +296,20 @@ def test_stranger_reads_golden_vectors(tmp_path: Path) -> None:
 
 def test_bit_order_example_of_the_page() -> None:
     stranger = Stranger.__new__(Stranger)
-    stranger.payload = bytes.fromhex("b900")
-    entry = {"offset": 0, "bytes": 2, "width": 3, "count": 3, "encoding": "signed"}
-    assert stranger.unpack(entry) == [1, -1, 2]
+    stranger.payload, stranger.at = bytes.fromhex("b9000b"), 0
+    assert stranger.unpack("signed", 3, 3) == [1, -1, 2]
+    assert stranger.unpack("ternary", 2, 3) == [1, -1, 0]
+
+
+def test_scale_example_of_the_page() -> None:
+    """``1036831949+24*2:...``: 0.1 and 0.4, from the page's rule and Python's own base85 alone."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "program.md").read_text()
+    text = next(word.strip("`") for word in page.split() if word.startswith("`1036831949+"))
+    head, _, data = text.partition(":")
+    least, width, count = (int(n) for n in head.replace("*", "+").split("+"))
+    string = int.from_bytes(base64.b85decode(data), "little")
+    bits = [least + ((string >> (k * width)) & ((1 << width) - 1)) for k in range(count)]
+    assert [struct.unpack("<f", struct.pack("<I", n))[0] for n in bits] == [np.float32(0.1), np.float32(0.4)]
 
 
 def test_the_page_names_every_field_and_role(tmp_path: Path) -> None:
@@ -255,5 +327,5 @@ def test_the_page_names_every_field_and_role(tmp_path: Path) -> None:
         write_program(program, tmp_path, random_input(program, seed, 1, 2), {})
         manifest = json.loads((tmp_path / "manifest.json").read_text())
         manifest.pop("provenance")
-        found |= names(manifest) | {array["role"] for array in manifest["arrays"]}
+        found |= names(manifest)
     assert {name for name in found if f"`{name}`" not in page and f'"{name}"' not in page} == set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.program.long_form import long_form
 from engine.program.manifest import build_manifest, canonical_json, seal
 from engine.program.pack import payload
-from runtime import ProgramError, parse_program, read_program, run
+from runtime import ProgramError, parse_program, read_program, run, verify_folder
 from runtime.program import InputFormat
 from runtime.reader import load_manifest
 from tests.program.programs import random_input, random_program
@@ -64,8 +66,8 @@ def test_round_trip_keeps_every_array() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"version": 3}, "version 3; this reader knows 1 and 2"),
-        ({"version": True}, "version True; this reader knows 1 and 2"),
+        ({"version": 4}, "version 4; this reader knows 1 to 3"),
+        ({"version": True}, "version True; this reader knows 1 to 3"),
         ({"format": "other"}, "not of format"),
         ({"digests": None}, "digests"),
         ({"output": "other"}, "expected digest"),
@@ -102,16 +104,51 @@ def test_unknown_and_missing_fields_are_named(key: str) -> None:
         parse_program(manifest, payload(program))
 
 
+PAIRS = ("stride", "padding", "dilation")
+KEPT = sorted((Path(__file__).resolve().parents[1] / "fixtures" / "programs" / "version_2").iterdir())
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
+def test_folders_of_version_2_that_users_kept_are_still_verified_and_run(folder: Path) -> None:
+    """Written before version 3: one-dimensional convolutions, delays, ternary weights, currents, several spikes."""
+    assert json.loads((folder / "manifest.json").read_text())["version"] == 2
+    result = verify_folder(folder)
+    assert result.ok, result.problems
+    program = random_program(int(folder.name.removeprefix("random_")))
+    x = random_input(program, 99)
+    now = parse_program(build_manifest(program, {}), payload(program))
+    mine, theirs = run(read_program(folder), x), run(now, x)
+    for layer in program.layers:
+        np.testing.assert_array_equal(mine.spikes[layer.name], theirs.spikes[layer.name])
+        np.testing.assert_array_equal(mine.states[layer.name].v, theirs.states[layer.name].v)
+        np.testing.assert_array_equal(read_program(folder).layer(layer.name).scale, layer.scale)
+
+
 def test_version_1_is_still_read() -> None:
-    """A program that a user kept: no scale of the input, and nothing that version 2 added."""
+    """No scale of the input, and nothing that version 2 added."""
     program = random_program(1)
-    manifest = build_manifest(program, {})
+    manifest = long_form(program, {})
     old = {**manifest, "version": 1, "input": {k: v for k, v in manifest["input"].items() if k != "scale"}}
     x = random_input(program, 1)
     new = run(parse_program(manifest, payload(program)), x)
     np.testing.assert_array_equal(run(parse_program(old, payload(program)), x).counts, new.counts)
     with pytest.raises(ProgramError, match="unknown fields scale"):
         parse_program({**manifest, "version": 1}, payload(program))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_long_form_says_the_same(seed: int) -> None:
+    """Versions 2 and 3 of one program are read as the same program, bounds included."""
+    program = random_program(seed)
+    long = parse_program(long_form(program, {}), payload(program))
+    short = parse_program(json.loads(canonical_json(build_manifest(program, {}))), payload(program))
+    for mine, theirs in ((long.layers, short.layers), (long.connections, short.connections)):
+        for one, other in zip(mine, theirs, strict=True):
+            left, right = asdict(one), asdict(other)
+            if not one.kind.startswith("conv"):  # pairs without meaning
+                left, right = ({k: v for k, v in held.items() if k not in PAIRS} for held in (left, right))
+            np.testing.assert_equal(left, right)
+    assert (long.input, long.output, long.readout) == (short.input, short.output, short.readout)
 
 
 def test_analogue_values_become_integers_by_the_declared_scale() -> None:
