@@ -17,7 +17,7 @@ from torch import Tensor
 from engine.kernels.neuron_scan import ScanResult, neuron_scan
 from engine.kernels.rules import NeuronRule
 from engine.kernels.step import NeuronState, SpikeGradient, neuron_step, start_state
-from engine.network.linear_readout import contract_readout
+from engine.network.linear_readout import contract_gradient, contract_readout
 from engine.network.model import INPUT, Connection
 from engine.network.readout import read_out
 from engine.network.synapse import Synapse, apply_synapse, weigh
@@ -101,7 +101,11 @@ def run(
             results[name] = result
             seen[name] = result.spikes
     out = results[prepared.output]
-    return Trace(read_out(prepared.readout, out, prepared.sum_dtype).flatten(1), *_kept(results, wanted))
+    total = read_out(prepared.readout, out, prepared.sum_dtype)
+    source = _linear_source(prepared, prepared.components[-1])
+    if gradient is not None and source is not None and out.membrane is not None:
+        total = contract_gradient(prepared.stages[prepared.components[-1][0]], seen[source], out.membrane, total)
+    return Trace(total.flatten(1), *_kept(results, wanted))
 
 
 def _kept(results: Mapping[str, ScanResult], wanted: set[str]) -> tuple[dict[str, Tensor], dict[str, NeuronState]]:
@@ -114,13 +118,21 @@ def _contracted(
 ) -> Tensor | None:
     """The readout at once, where it is the last layer, linear, and nobody wants to see it."""
     stage = prepared.stages[component[0]]
-    asked = "*" in wanted or stage.name in wanted
-    if asked or component != prepared.components[-1] or len(component) > 1 or stage.name != prepared.output:
+    source = _linear_source(prepared, component)
+    if source is None or "*" in wanted or stage.name in wanted:
+        return None
+    return contract_readout(stage, seen[source], prepared.dtype)
+
+
+def _linear_source(prepared: Prepared, component: tuple[int, ...]) -> str | None:
+    """The one source of the last layer, where that is read by its membrane's sum; None where it is another layer."""
+    stage = prepared.stages[component[0]]
+    if component != prepared.components[-1] or len(component) > 1 or stage.name != prepared.output:
         return None
     if prepared.readout != "membrane_sum" or len(stage.synapses) != 1:
         return None
     source = stage.synapses[0].connection.source
-    return None if source == stage.name else contract_readout(stage, seen[source], prepared.dtype)
+    return None if source == stage.name else source
 
 
 def _run_component(

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from engine.kernels.rules import FloatLeak, NeuronRule, NoLeak
+from engine.kernels.rules import FloatLeak, MulShiftLeak, NeuronRule, NoLeak, ShiftLeak
+from engine.network import simulate
 from engine.network.linear_readout import contract_readout
 from engine.network.model import Connection, Flatten
 from engine.network.simulate import Prepared, Stage, run
@@ -73,3 +74,47 @@ def test_gradients_are_those_of_stepping():
         results.append(torch.autograd.grad(counts.square().sum(), weights))
     for one, two in zip(*results, strict=True):
         torch.testing.assert_close(one, two)
+
+
+def integer_gradients(limit, leak, monkeypatch=None):
+    """Counts, and gradients of weights and bias, of an integer readout; stepped backwards with ``monkeypatch``."""
+    if monkeypatch is not None:
+        monkeypatch.setattr(simulate, "contract_gradient", lambda stage, spikes, membrane, total: total)
+    generator = torch.Generator().manual_seed(2)
+    bias = torch.tensor([3.0, -2.0, 0.0, 1.0], dtype=D, requires_grad=True)
+    prepared = network(leak, gain=torch.tensor([8.0, 8.0, 16.0, 8.0], dtype=D), limit=limit, bias=bias)
+    weights = [torch.randint(-7, 8, shape, generator=generator).to(D).requires_grad_() for shape in ((5, 6), (4, 5))]
+    synapses = [
+        replace(stage.synapses[0], weight=weight, bias=None)
+        for stage, weight in zip(prepared.stages, weights, strict=True)
+    ]
+    stages = tuple(replace(s, synapses=(one,)) for s, one in zip(prepared.stages, synapses, strict=True))
+    x = (torch.rand(20, 3, 2, 3, generator=torch.Generator().manual_seed(1)) < 0.4).to(torch.uint8)
+    counts = run(replace(prepared, stages=stages), x, surrogate=Surrogate()).counts
+    return counts.detach(), torch.autograd.grad((counts * torch.arange(1.0, 5.0, dtype=D)).sum(), [*weights, bias])
+
+
+@pytest.mark.parametrize("leak", [NoLeak(), MulShiftLeak(torch.tensor(29.0, dtype=D), 5, "half_up"),
+                                  ShiftLeak(torch.tensor(3.0, dtype=D), "floor")])  # fmt: skip
+@pytest.mark.parametrize("limit", [(-32768.0, 32767.0), (-300.0, 299.0)])
+def test_an_integer_readout_has_the_gradient_of_stepping_whether_it_saturates_or_not(limit, leak, monkeypatch):
+    counts, ours = integer_gradients(limit, leak)
+    expected, stepped = integer_gradients(limit, leak, monkeypatch)
+    assert torch.equal(counts, expected)
+    for one, two in zip(ours, stepped, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+def test_only_a_readout_that_does_not_saturate_is_contracted(monkeypatch):
+    taken = []
+    original = simulate.contract_gradient
+
+    def watched(stage, spikes, membrane, total):
+        found = original(stage, spikes, membrane, total)
+        taken.append(found is not total)
+        return found
+
+    monkeypatch.setattr(simulate, "contract_gradient", watched)
+    for limit in ((-32768.0, 32767.0), (-300.0, 299.0)):
+        integer_gradients(limit, NoLeak())
+    assert taken == [True, False]
