@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,27 @@ from benchmarks.events import Quiet
 from benchmarks.networks import ROOT, Case
 
 CACHE = ROOT / "out" / "bench" / "jobs"
-Task = tuple[Case, int, dict[str, Any], str]  # network, seed, fields of the request, folder for canonical files
+Task = tuple[Case, int, Mapping[str, Any], str]  # network, seed, fields of the request, folder for canonical files
+
+
+class _Timed(Quiet):
+    """Notes how much processor time the process had used when each step began."""
+
+    def __init__(self) -> None:
+        self.began: list[tuple[str, float]] = []
+
+    def log(self, message: str) -> None:
+        """The engine says ``step 2 of 6: allocate``."""
+        if message.startswith("step "):
+            self.began.append((message.rpartition(" ")[2], time.process_time()))
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor seconds by kind of step; the report counts to the last one."""
+        spent: dict[str, float] = {}
+        ends = [*(at for _, at in self.began[1:]), time.process_time()]
+        for (kind, at), end in zip(self.began, ends, strict=True):
+            spent[kind] = round(spent.get(kind, 0.0) + end - at, 1)
+        return spent
 
 
 def run_job(task: Task) -> dict[str, Any]:
@@ -37,9 +58,10 @@ def run_job(task: Task) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return record
     with tempfile.TemporaryDirectory(prefix=f"spikebit-{case.name}-") as out:
-        began = time.process_time()
-        record = _numbers(run_engine(job, inputs, Path(out), Quiet()).report, seed)
+        began, events = time.process_time(), _Timed()
+        record = _numbers(run_engine(job, inputs, Path(out), events).report, seed)
         record["cpu_seconds"] = round(time.process_time() - began, 1)
+        record["cpu_seconds_by_step"] = events.cpu_seconds()
     CACHE.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(".part")
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -58,17 +80,26 @@ def _numbers(report: Any, seed: int) -> dict[str, Any]:
     return {
         "seed": seed,
         "drop_points": comparison.drop_points,
+        "drop_interval": [comparison.drop_interval.low, comparison.drop_interval.high],
         "float_accuracy": comparison.float_accuracy.value,
         "program_accuracy": comparison.program_accuracy.value,
         "float_fine_tuned_accuracy": None if control is None else control.value,
+        "validation_accuracy": None if tuned is None else _kept(tuned.quantized),
         "test_samples": comparison.program_accuracy.samples,
-        "bits": {name: entry.bits for name, entry in sections["allocate"].plan.weights.items()},
+        "weights": sum(layer.weights for layer in program.layers),
+        "bits": {layer.layer: layer.bits for layer in program.layers},
         "mean_weight_bits": program.mean_weight_bits,
         "reduction": program.reduction,
         "program_bytes": program.program_bytes,
         "state_bytes": program.state_bytes,
         "mismatched_spikes": program.mismatched_spikes,
+        "compared_spikes": program.compared_spikes,
         "program_digest": program.program_digest,
         "seconds": round(report.seconds, 1),
         "seconds_by_step": {section.kind: round(section.seconds, 1) for section in report.sections},
     }
+
+
+def _kept(curve: Any) -> float | None:
+    """Accuracy on validation of the epoch that was kept; None: the start was."""
+    return next((e.validation_accuracy for e in curve.epochs if e.epoch == curve.best_epoch), None)

@@ -16,7 +16,7 @@ from typing import Any
 
 from engine.specs.job import Job
 from engine.specs.recipes import RECIPES
-from engine.specs.steps import AllocateStep, EvaluateStep, FinetuneStep, SensitivityStep, Step, SweepStep
+from engine.specs.steps import EPOCHS, AllocateStep, EvaluateStep, FinetuneStep, SensitivityStep, Step, SweepStep
 
 OPERATIONS_PER_S = 8e9
 NEURON_OPS = 40
@@ -58,7 +58,8 @@ def estimate(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> 
             batch = max(batch, min(train, step.max_samples))
         elif isinstance(step, FinetuneStep):
             runs = 2 if step.float_control else 1
-            cost = runs * step.epochs * TRAIN_FACTOR * passes(train, step.batch_size)
+            epochs = EPOCHS if step.epochs is None else step.epochs  # at most: fewer where an epoch is dear
+            cost = runs * epochs * TRAIN_FACTOR * passes(train, step.batch_size)
             seconds += cost if step.max_seconds is None else min(cost, runs * step.max_seconds)
         elif isinstance(step, AllocateStep):
             program_bytes = _program_bytes(step, model, weights, neurons)

@@ -10,6 +10,7 @@ from engine.specs.base import Spec
 from engine.specs.plan import NeuronPlan, Plan
 
 WIDTHS = (2, 3, 4, 5, 6, 8)
+EPOCHS = 30  # of a fine-tune; docs/adr/0007-plans-before-fine-tuning.md
 
 
 class Surrogate(Spec):
@@ -84,7 +85,9 @@ class FinetuneStep(Spec):
     """Quantization-aware training in the program's own arithmetic (LSQ; DESIGN 5, QUALITY)."""
 
     kind: Literal["finetune"] = "finetune"
-    epochs: int = Field(default=30, ge=0, le=10_000)
+    epochs: int | None = Field(
+        default=None, ge=0, le=10_000, description="None: 30, or fewer (at least 4) where an epoch is dear"
+    )
     patience: int | None = Field(default=None, ge=1, description="Early stop after this many epochs without a gain")
     batch_size: int = Field(default=64, ge=1)
     learning_rate: float | None = Field(

@@ -22,6 +22,7 @@ from engine.specs.steps import FinetuneStep
 from engine.specs.trained import Epoch, FinetuneSection
 from engine.steps.checkpoint import save_checkpoint
 from engine.steps.context import Context, Work
+from engine.training.budget import default_epochs
 from engine.training.forms import FloatForm, QuantizedTrainable, float_parameters
 from engine.training.loop import Trainable, Trained, TrainingData, TrainingState, train
 from engine.training.loss import choose_logit_scale
@@ -46,6 +47,9 @@ def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
     given, work = work, replace(work, network=side.network, data=side.data)
     data, scale = _training_data(spec, given, work, device)
     rate = spec.learning_rate or default_rate(work.network, spec.start)
+    if spec.epochs is None:
+        spec = spec.model_copy(update={"epochs": default_epochs(work.network, len(data.y), work.data.steps)})
+    epochs = spec.epochs or 0
     form, start = _start(spec, side, plan, context)
     saved = dict(context.saved or {}) if context.saved_step == work.index else {}
     done: dict[str, Any] = {}
@@ -57,7 +61,7 @@ def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
             done[phase] = asdict(current)
             save_checkpoint(context, given, done)
             context.events.progress(
-                f"finetune:{phase}", epoch.epoch, spec.epochs, "",
+                f"finetune:{phase}", epoch.epoch, epochs, "",
                 train_loss=epoch.train_loss, validation_accuracy=epoch.validation_accuracy,
             )  # fmt: skip
 

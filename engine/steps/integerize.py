@@ -17,12 +17,11 @@ from engine.errors import EngineError, InvalidSpec
 from engine.network.graph import Graph
 from engine.network.model import Network
 from engine.network.nir_writer import write_nir
-from engine.network.simulate import run
+from engine.network.simulate import Prepared, run
 from engine.program.bounds import multiplications, program_bounds
 from engine.program.inputs import integer_side
 from engine.program.program import IntegerProgram
-from engine.program.quantized import start_training, to_program, with_parameters
-from engine.program.simulate import prepare_program
+from engine.program.quantized import prepare_quantized, start_training, to_program, with_parameters
 from engine.program.sizes import float_bytes, mean_weight_bits, state_bytes
 from engine.program.write import write_program
 from engine.specs.programmed import EnergyEstimate, ProgramCost, ProgramLayer, ProgramSection
@@ -65,7 +64,7 @@ def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
     test = side.data.test
     provenance = {"engine": ENGINE_VERSION, "torch": torch.__version__, "seed": str(context.job.seed)}
     written = write_program(program, context.out / "program", test.x, provenance, spec.golden_samples)
-    agreement = compare(program, context, test.x)
+    agreement = compare(prepare_quantized(form, parameters), program, context, test.x)
     if agreement.mismatched:
         raise EngineError(
             "program_mismatch",
@@ -131,9 +130,15 @@ def program_cost(folder: Path, x: NDArray[Any] | Rows, memory_bytes: int) -> Pro
     )
 
 
-def compare(program: IntegerProgram, context: Context, x: NDArray[Any] | Rows) -> Agreement:
-    """Every layer's spikes at every step of every sample: torch against the runtime that reads the written folder."""
-    prepared = prepare_program(program, context.device)
+def compare(prepared: Prepared, program: IntegerProgram, context: Context, x: NDArray[Any] | Rows) -> Agreement:
+    """Every layer's spikes at every step of every sample: the training simulation against the runtime.
+
+    Args:
+        prepared: what was trained, in evaluation mode: levels, rounding to the nearest.
+        program: for its layers and input range; the runtime reads the written folder.
+        context: device, folder, progress.
+        x: ``[sample, time, ...]``.
+    """
     deployed = runtime.read_program(context.out / "program")
     mismatched = compared = clamped = 0
     saturated = {layer.name: 0 for layer in program.layers}

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.network.simulate import Prepared, run
 from engine.quantizers.form import Phase
-from engine.specs.steps import FinetuneStep
+from engine.specs.steps import EPOCHS, FinetuneStep
 from engine.specs.trained import Epoch, TrainingCurve
 from engine.training.loss import finetune_loss
 from engine.training.samples import Samples
@@ -93,7 +93,7 @@ def train(
     Args:
         network: what is trained; ``start`` is its parameters, which are not changed.
         data: training and validation samples on one device.
-        spec: epochs, batch size, surrogate, distillation, averaging, jitter.
+        spec: epochs (None: 30), batch size, surrogate, distillation, averaging, jitter.
         seed: of the order of samples and the jitter.
         peak_rate: highest learning rate.
         logit_scale: factor from counts to logits.
@@ -118,7 +118,7 @@ def train(
         state.optimizer = optimizer.state_dict()
         judged = state.average if spec.weight_average else state.parameters
         accuracy, validation_loss = validate(network, judged, data, logit_scale, spec.batch_size)
-        _keep_best(state, judged, (accuracy, -validation_loss), settled=state.epoch > SETTLED * spec.epochs)
+        _keep_best(state, judged, (accuracy, -validation_loss), settled=state.epoch > SETTLED * _epochs(spec))
         record = Epoch(
             epoch=state.epoch,
             train_loss=loss,
@@ -159,9 +159,13 @@ def _groups(leaves: Parameters, scale_rate: float) -> list[dict[str, Any]]:
     return [*groups, {"params": scales, "factor": scale_rate}] if scales else groups
 
 
+def _epochs(spec: FinetuneStep) -> int:
+    return EPOCHS if spec.epochs is None else spec.epochs
+
+
 def _stopped(state: TrainingState, spec: FinetuneStep) -> Literal["schedule", "patience", "time"] | None:
     """Why training ends here; None: it goes on."""
-    if state.epoch >= spec.epochs:
+    if state.epoch >= _epochs(spec):
         return "schedule"
     if spec.patience is not None and state.epoch - state.best_epoch >= spec.patience:
         return "patience"
@@ -212,10 +216,10 @@ def _one_epoch(
     total, rate = 0.0, peak_rate
     for index, rows in enumerate(batches):
         step = state.epoch * len(batches) + index
-        rate = learning_rate(step, spec.epochs * len(batches), max(1, round(WARMUP_EPOCHS * len(batches))), peak_rate)
+        rate = learning_rate(step, _epochs(spec) * len(batches), max(1, round(WARMUP_EPOCHS * len(batches))), peak_rate)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        done = step / max(spec.epochs * len(batches), 1)
+        done = step / max(_epochs(spec) * len(batches), 1)
         phase = Phase(done, draws, _share(spec, done))
         x = _jitter(data.x[rows], spec.input_jitter_steps, generator)
         trace = run(

@@ -1,0 +1,30 @@
+"""How many epochs a fine-tune takes where the user does not say."""
+
+from __future__ import annotations
+
+from math import prod
+
+from engine.network.model import Network
+from engine.specs.steps import EPOCHS
+
+LEAST_EPOCHS = 4  # the schedule's warm-up, peak and annealed end
+DENSE_PRODUCTS = 6e10  # of a whole fine-tune's forward passes; about two minutes of one core
+
+
+def default_epochs(network: Network, samples: int, steps: int) -> int:
+    """30 epochs, or as many as come to ``DENSE_PRODUCTS``, never fewer than ``LEAST_EPOCHS``.
+
+    A product is one weight at one place in one time step of one sample, whether or not a spike is there: the count
+    depends on shapes alone, so that the same job has the same schedule on every machine.
+
+    Args:
+        network: what is trained.
+        samples: training samples of an epoch.
+        steps: time steps of a sample.
+    """
+    products = (
+        samples
+        * steps
+        * sum(c.weight[0].size * prod(network.layer(c.target).shape) for c in network.weighted if c.weight is not None)
+    )
+    return min(EPOCHS, max(LEAST_EPOCHS, round(DENSE_PRODUCTS / max(products, 1))))
