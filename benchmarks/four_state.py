@@ -114,7 +114,7 @@ def _simplified(case: Any, folder: Path, data: Any) -> Finding:
     digits = discretise(read_canonical(case.prepare(folder).model), case.dynamics)
     weight = np.asarray(digits.weighted[0].weight, np.float64)
     neurons, inputs = weight.shape
-    bias = np.random.default_rng(0).normal(0.0, 0.1, neurons)
+    bias = np.asarray(np.random.default_rng(0).normal(0.0, 0.1, neurons))
     one, zero = np.ones(neurons), np.zeros(neurons)
     layer = NeuronLayer("lif", "lif", (neurons,), ALPHA * one, one, zero, zero, zero, zero)
     connection = Connection("fc", INPUT, "lif", "linear", (inputs,), (neurons,), weight, bias)
@@ -190,7 +190,7 @@ def _train_step(kind: str, layers: list[Layer], optimiser: Any, x: Any, y: Any) 
     u = _run(kind, layers, x.float().transpose(0, 1))
     loss = F.cross_entropy(u.mean(0), y)
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimiser.step()
 
 

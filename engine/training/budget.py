@@ -22,9 +22,8 @@ def default_epochs(network: Network, samples: int, steps: int) -> int:
         samples: training samples of an epoch.
         steps: time steps of a sample.
     """
-    products = (
-        samples
-        * steps
-        * sum(c.weight[0].size * prod(network.layer(c.target).shape) for c in network.weighted if c.weight is not None)
+    at_once = sum(
+        prod(c.weight.shape[1:]) * prod(network.layer(c.target).shape) for c in network.weighted if c.weight is not None
     )
+    products = samples * steps * int(at_once)
     return min(EPOCHS, max(LEAST_EPOCHS, round(DENSE_PRODUCTS / max(products, 1))))
