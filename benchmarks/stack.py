@@ -45,7 +45,6 @@ class Plan:
         intake: number of intake workers.
         variables: more environment variables, as they are.
         own: settings of single parts (``compute-0``), without the prefix.
-        niceness: of every part's session, where Linux weighs sessions (0: as it is).
     """
 
     folder: Path
@@ -55,7 +54,6 @@ class Plan:
     intake: int = 1
     variables: Mapping[str, str] = field(default_factory=dict)
     own: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    niceness: int = 0
 
 
 class Stack:
@@ -138,9 +136,6 @@ class Stack:
                 start_new_session=True,
             )
         self.processes[part] = process
-        if self.plan.niceness:
-            with contextlib.suppress(OSError):
-                Path(f"/proc/{process.pid}/autogroup").write_text(str(self.plan.niceness))
 
     def kill(self, part: str) -> None:
         """SIGKILL, as a host that runs out of memory would; its end is waited for."""

@@ -1,8 +1,9 @@
-"""``make chaos``: run or resume slices of kills and faults, then judge the history that this commit has so far.
+"""``make chaos``: run or resume slices of kills and faults, then judge the history that this code has so far.
 
 ``SLICE_S`` bounds one call (1,200 s); ``EVERY_S`` is the mean pause between faults on a stack in a storm. Histories lie
-in ``out/chaos/COMMIT``; a call ends with the ``RESULT`` line of ``make bench``, whose rows are met only once the commit
-has seen 1,000 kills over 300 jobs.
+in ``out/chaos/CODE``, where CODE is a digest of the code that runs, so that a commit of pages or of other benchmarks
+voids nothing. A call ends with the ``RESULT`` line of ``make bench``, whose rows are met only once this code has seen
+1,000 kills over 300 jobs.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks import frame
 from benchmarks.chaos.checker import RULES, Verdict, judge
-from benchmarks.chaos.commit import code_commit
+from benchmarks.chaos.commit import code_key
 from benchmarks.chaos.history import History, read_history
 from benchmarks.chaos.run import SETTINGS, Slice, run_slice
 from benchmarks.environment import ROOT, describe
@@ -39,16 +41,16 @@ ROWS = (
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one slice unless the commit has enough, judge, write, print; returns the exit status."""
+    """Run one slice unless the code has enough, judge, write, print; returns the exit status."""
     parser = argparse.ArgumentParser(prog="benchmarks.chaos", description=__doc__.partition("\n")[0])
     parser.add_argument("--judge", action="store_true", help="run nothing, judge what there is")
     options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an orderly end: nothing that was started is left behind
-    environment = describe() | {"commit": code_commit()}
-    folder = ROOT / "out" / "chaos" / environment["commit"]
+    environment = describe() | {"code": code_key("benchmarks/chaos")}
+    folder = ROOT / "out" / "chaos" / environment["code"]
     before = judge_folder(folder)
     if not options.judge and (before.kills < KILLS or before.jobs < JOBS):
-        _one_more(folder, before, environment["commit"])
+        _one_more(folder, before, environment)
     verdict = judge_folder(folder)
     for line in verdict.found:
         print(line, file=sys.stderr)
@@ -63,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def judge_folder(folder: Path) -> Verdict:
-    """All complete slices of a commit as one verdict."""
+    """All complete slices of one code as one verdict."""
     verdict = Verdict()
     for path in sorted(folder.glob("*.jsonl")):
         one = judge(read_history(path))
@@ -87,7 +89,7 @@ def findings(verdict: Verdict) -> Iterator[Finding]:
         yield Measured(row.name, verdict.violations[rule], detail={"found": found[:20]} if found else None)
 
 
-def _one_more(folder: Path, before: Verdict, commit: str) -> None:
+def _one_more(folder: Path, before: Verdict, environment: Mapping[str, Any]) -> None:
     number = len(list(folder.glob("*.jsonl")))
     slice_ = Slice(
         seconds=float(os.environ.get("SLICE_S") or 1200),
@@ -99,7 +101,7 @@ def _one_more(folder: Path, before: Verdict, commit: str) -> None:
     print(f"slice {number}: {before.kills} kills and {before.jobs} jobs so far", file=sys.stderr)
     history = History(folder / f"slice-{number:03d}.jsonl")
     try:
-        history.write("begin", commit=commit, settings=SETTINGS, seed=number)
+        history.write("begin", environment=environment, settings=SETTINGS, seed=number)
         run_slice(slice_, history)
     finally:
         history.close()

@@ -22,7 +22,8 @@ from benchmarks.stack import Stack
 from jobs.clock import CLOCK_VARIABLE
 
 CLOCK_STEP_S = 900.0
-STORM_S, CALM_S = 12.0, 48.0  # kills come in storms: a process that restarts is hit too, and jobs get somewhere
+STORM_S, CALM_S = 12.0, 15.0  # kills come in storms: a process that restarts is hit too, and jobs get somewhere
+KILLS_PER_JOB = 3.2  # a calm lasts until there are so many jobs for the kills, however fast the machine is now
 DOWN_S = (0.0, 1.0)  # a killed part comes back after this
 FAULT_S = (0.3, 2.5)  # how long a store fails
 STEADY_S = 0.05
@@ -39,6 +40,7 @@ class Faults(threading.Thread):
         seed: of the draws.
         postgres: the stack's database server, or None.
         bucket: the stack's object store; None: a folder.
+        jobs: how many the stack has acknowledged so far.
     """
 
     def __init__(
@@ -50,10 +52,11 @@ class Faults(threading.Thread):
         seed: int,
         postgres: Postgres | None,
         bucket: Bucket | None,
+        jobs: Callable[[], int],
     ) -> None:
         super().__init__(name=f"faults-{name}", daemon=True)
         self._label, self._stack, self._history = name, stack, history
-        self._every_s, self._postgres, self._bucket = every_s, postgres, bucket
+        self._every_s, self._postgres, self._bucket, self._jobs = every_s, postgres, bucket, jobs
         self._random = random.Random(seed)
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
@@ -74,13 +77,14 @@ class Faults(threading.Thread):
 
     def run(self) -> None:
         """Faults at exponential distances; everything is mended in the end."""
-        begun = time.monotonic()
-        due = begun + self._random.expovariate(1 / self._every_s)
+        due, storm_ends = 0.0, time.monotonic() - CALM_S
         while not self._ending.wait(STEADY_S):
             self._mend(time.monotonic())
             self._revive_died()
-            storms = (time.monotonic() - begun) % (STORM_S + CALM_S) < STORM_S
-            if storms and time.monotonic() >= due:
+            now = time.monotonic()
+            if now > storm_ends + CALM_S and self.kills <= KILLS_PER_JOB * self._jobs():
+                storm_ends = now + STORM_S
+            if due <= now < storm_ends:
                 self._random.choices(self._kinds, self._weights)[0]()
                 due = time.monotonic() + self._random.expovariate(1 / self._every_s)
         self._mend(float("inf"))

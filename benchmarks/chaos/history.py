@@ -2,7 +2,7 @@
 
 Kinds of lines (``t`` is seconds on the slice's own clock, ``stack`` the layout's name):
 
-- ``begin`` (commit, settings) and ``end`` of the slice; a history without ``end`` was cut short and is not judged;
+- ``begin`` (environment, settings) and ``end`` of the slice; a history without ``end`` was cut short and is not judged;
 - ``fault`` (what, part, kills): something was hurt; ``kills`` is 1 for each SIGKILL that ended a running process;
 - ``died``: a part that nobody hurt ended by itself;
 - ``ack`` (key, job, request): the service answered 202; ``refused`` (key, status, code): it answered something else;

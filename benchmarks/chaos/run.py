@@ -22,7 +22,6 @@ from examples.digits.data import arrays
 
 NETWORK = Path(__file__).resolve().parents[2] / "examples" / "digits" / "digits.nir"
 GRACE_S = 15.0
-NICENESS = 1  # of every part: kills and restarts are not to slow whoever else uses the machine
 TRAIN, TEST = 96, 40
 COLLECTED_S = 2 * GRACE_S + 6.0  # the collector comes by once in the grace period, after a sweep
 SETTINGS = {
@@ -36,7 +35,7 @@ SETTINGS = {
     "STOP_GRACE_S": "0.5",
     "WARM_CHILD": "false",  # a child that nobody needs yet would be killed all the same
     "PROGRESS_S": "0.1",
-    "CHILD_NICE": "5",
+    "CHILD_NICE": "0",
     "LOG_LEVEL": "warning",
 }
 
@@ -143,15 +142,16 @@ def _layout(name: str, folder: Path, options: Slice, number: int, history: Histo
             bucket, variables = stack.enter_context(run_bucket(seed))
             url = postgres.new_database()
         own = {"compute-1": {"WARM_CHILD": "true"}} if name == "sqlite" else {}
-        plan = Plan(folder, SETTINGS, url, own=own, compute=2, variables=variables, niceness=NICENESS)
+        plan = Plan(folder, SETTINGS, url, own=own, compute=2, variables=variables)
         started = stack.enter_context(Stack(plan))
         inputs = upload_inputs(started)
-        faults = Faults(name, started, history, options.every_s, seed, postgres, bucket)
+        users = Users(name, started, inputs, history, seed)
+        faults = Faults(name, started, history, options.every_s, seed, postgres, bucket, lambda: users.acknowledged)
         stack.callback(faults.halt)  # before the stack ends: nothing is to be revived behind its back
         yield Running(
             name,
             started,
-            Users(name, started, inputs, history, seed),
+            users,
             faults,
             url or f"sqlite:///{started.data / 'spikebit.db'}",
             bucket,

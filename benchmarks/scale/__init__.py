@@ -1,6 +1,7 @@
 """``make bench NAME=service``: recovery, volume, load and partition of the service, resumable by rows.
 
-What was measured for this commit lies in ``out/service/COMMIT`` and is not measured again; remove it to start over.
+What was measured with this code lies in ``out/service/CODE`` (a digest of it) and is not measured again; remove it to
+start over.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos.commit import code_commit
+from benchmarks.chaos.commit import code_key
 from benchmarks.environment import ROOT
 from benchmarks.frame import Absent, Finding, Measured, Row
 
@@ -78,7 +79,7 @@ GROUPS: tuple[tuple[tuple[str, ...], str], ...] = (
 
 def run() -> Iterator[Finding]:
     """All rows; a group that fails becomes absent rows with its reason, and the next group runs."""
-    folder = ROOT / "out" / "service" / code_commit()
+    folder = ROOT / "out" / "service" / code_key("benchmarks/chaos", "benchmarks/scale", "benchmarks/noop_engine.py")
     folder.mkdir(parents=True, exist_ok=True)
     for names, place in GROUPS:
         path = folder / f"{place.replace(':', '-')}.json"
