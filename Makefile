@@ -14,7 +14,7 @@ BUILT := $(VENV)/.built
 NIR_RELEASES := 0.0.1 0.0.2 0.0.3 0.0.4 0.0.5 0.0.6 0.1.0 0.2.0 1.0.0 1.0.1 1.0.3 1.0.4 1.0.5 1.0.6 1.0.7 1.0.8
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test test-slow test-frameworks lint format serve bench chaos lock frameworks frameworks-lava fixtures example-digits example-zoo clean
+.PHONY: help setup demo test test-slow test-frameworks lint format serve bench chaos compose-test lock frameworks frameworks-lava fixtures example-digits example-zoo clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,14 @@ bench: setup ## One benchmark: make bench NAME=quality (api, ...); writes benchm
 chaos: setup ## Kill everything at random under real jobs, judge the history: SLICE_S=1200 bounds one call, call it again to go on
 	@$(BIN)/python -m benchmarks.chaos
 
+compose-test: setup .venv-compose/.installed ## Build and run docker-compose.yml with podman, kill a worker, take it down; skipped where podman is missing
+	@$(BIN)/python -m benchmarks.compose
+
+.venv-compose/.installed: requirements/compose.txt
+	$(PYTHON) -m venv .venv-compose
+	.venv-compose/bin/python -m pip install -q -r $<
+	@touch $@
+
 frameworks: .venv-frameworks/.installed .venv-sinabs/.installed ## Two venvs with the SNN frameworks: peers of the benchmarks, makers of fixtures
 
 .venv-frameworks/.installed: requirements/frameworks.txt
@@ -111,4 +119,4 @@ example-zoo: setup frameworks ## Train the networks of examples/zoo again, each 
 	.venv-sinabs/bin/python -m examples.zoo.motion_sinabs out/zoo/motion.npz
 
 clean: ## Remove the virtual environment and caches
-	rm -rf $(VENV) .venv-frameworks .venv-sinabs .venv-lava out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-frameworks .venv-sinabs .venv-lava .venv-compose out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from typing import Any
 
 from celery import Celery, signals
@@ -45,12 +46,20 @@ def set_up_logging(**_: Any) -> None:
 
 @signals.worker_init.connect(weak=False)  # type: ignore[untyped-decorator]
 def start(**_: Any) -> None:
-    """Before Celery looks for its broker: work is found without it too."""
+    """Before Celery looks for its broker: work is found without it too, and SIGTERM already ends it in order."""
+    signal.signal(signal.SIGTERM, _end_early)  # Celery replaces it once it has started
     try:
         runtime.start()
     except Exception as error:
         logging.getLogger(__name__).exception("the worker cannot start")
         raise SystemExit(1) from error  # Celery only logs what else a signal's receiver raises, and would go on
+
+
+def _end_early(*_: Any) -> None:
+    """SIGTERM while Celery starts, when its own handler is not there yet."""
+    if not runtime.working:
+        raise SystemExit(0)
+    runtime.begin_stop()
 
 
 @signals.worker_shutting_down.connect(weak=False)  # type: ignore[untyped-decorator]

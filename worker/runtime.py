@@ -46,6 +46,8 @@ class WorkerRuntime:
         self._workspace: Workspace | None = None
         self._threads: list[threading.Thread] = []
         self._asked_to_stop: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._leaving = threading.Lock()
+        self._left = False
 
     def start(self) -> None:
         """Open the records and start looking.
@@ -74,6 +76,11 @@ class WorkerRuntime:
             thread.start()
         _log.info("worker %s looks for work", service.worker)
 
+    @property
+    def working(self) -> bool:
+        """Has it begun to look for work."""
+        return bool(self._threads)
+
     def begin_stop(self) -> None:
         """Give the running job back and end. Returns at once, and may be called in a signal handler.
 
@@ -90,8 +97,7 @@ class WorkerRuntime:
             self._workspace.close()
             self._workspace = None
         if self._service is not None:
-            with contextlib.suppress(SQLAlchemyError):
-                forget_worker(self._service.database, self._service.worker)
+            self._leave(self._service)
             self._service.doorbell.close()
             self._service.database.close()
             self._service = None
@@ -110,13 +116,23 @@ class WorkerRuntime:
     def _stop_when_asked(self) -> None:
         """End the threads; a transport that hangs in its own shutdown does not keep the process alive."""
         self._asked_to_stop.get()
-        threads = list(self._threads)
+        threads, service = list(self._threads), self._service
         self.stopping.set()
         self.bell.set()
         for thread in threads:
             thread.join()
+        if service is not None:
+            self._leave(service)
         time.sleep(_LAST_WORD_S)
         os._exit(0)
+
+    def _leave(self, service: Service) -> None:
+        """Out of the register, once: by the main thread, or by the stopper where that one hangs or is slow."""
+        with self._leaving:
+            if not self._left:
+                self._left = True
+                with contextlib.suppress(SQLAlchemyError):
+                    forget_worker(service.database, service.worker)
 
 
 def open_patiently(settings: WorkerSettings, job_class: str) -> Service:

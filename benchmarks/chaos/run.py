@@ -19,6 +19,7 @@ from benchmarks.chaos.users import Users
 from benchmarks.postgres import Postgres, run_postgres
 from benchmarks.stack import Plan, Stack
 from examples.digits.data import arrays
+from spikebit.client import Client
 
 NETWORK = Path(__file__).resolve().parents[2] / "examples" / "digits" / "digits.nir"
 GRACE_S = 15.0
@@ -160,13 +161,18 @@ def _layout(name: str, folder: Path, options: Slice, number: int, history: Histo
 
 def upload_inputs(stack: Stack, train: int = TRAIN, test: int = TEST) -> dict[str, str]:
     """The digits network with few samples, ready: the two ids of a job request."""
+    with stack.client() as client:
+        return upload_digits(client, stack.folder, train, test)
+
+
+def upload_digits(client: Client, folder: Path, train: int = TRAIN, test: int = TEST) -> dict[str, str]:
+    """The same through any client; the file of samples is made in ``folder``."""
     digits = arrays()
     sizes = {"x_train": train, "y_train": train, "x_test": test, "y_test": test}
-    path = stack.folder / "digits.npz"
+    path = folder / "digits.npz"
     np.savez_compressed(path, **{name: array[: sizes.get(name, len(array))] for name, array in digits.items()})  # type: ignore[arg-type]
-    with stack.client() as client:
-        model, dataset = client.add_model(NETWORK, dynamics="nir-paper"), client.add_dataset(path)
-        deadline = time.monotonic() + 180
-        client.wait_upload("models", model.id, deadline=deadline)
-        client.wait_upload("datasets", dataset.id, deadline=deadline)
+    model, dataset = client.add_model(NETWORK, dynamics="nir-paper"), client.add_dataset(path)
+    deadline = time.monotonic() + 180
+    client.wait_upload("models", model.id, deadline=deadline)
+    client.wait_upload("datasets", dataset.id, deadline=deadline)
     return {"model": model.id, "dataset": dataset.id}

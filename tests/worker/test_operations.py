@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +94,17 @@ def test_a_worker_process_registers_and_leaves(make_bench: Callable[..., Bench])
         found = until(lambda: list_workers(bench.service.database, 60))
         assert found[0].state == "idle"
         assert str(process.pid) in found[0].name
+    assert list_workers(bench.service.database, 60) == []
+
+
+def test_a_worker_that_is_stopped_while_celery_starts_leaves_too(make_bench: Callable[..., Bench]) -> None:
+    """Its broker does not answer, so Celery is still waiting for it when SIGTERM comes."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        bench = make_bench(redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        with bench.worker() as process:
+            until(lambda: list_workers(bench.service.database, 60))
+            process.terminate()
+            assert process.wait(60) == 0
     assert list_workers(bench.service.database, 60) == []
 
 
