@@ -81,7 +81,11 @@ def build_options() -> list[str]:
         for name, _, value in (one.partition("=") for one in listed.splitlines())
     }
     pip.write_text("\n".join(["[global]", *(f"{name} = {value}" for name, value in values.items()), ""]))
-    named = {Path(word.removeprefix("file://")) for value in values.values() for word in value.split()}
+    words = [word for value in values.values() for word in value.split()]
+    named = {Path(word) for word in words}
+    named |= {
+        Path(word.removeprefix("file://")).parent for word in words if word.startswith("file://")
+    }  # its files too
     for folder in sorted(folder for folder in named if folder.is_absolute() and folder.exists()):
         options += ["-v", f"{folder}:{folder}:ro"]
     return options

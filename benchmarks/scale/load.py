@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import uuid
 from typing import Any
@@ -12,7 +11,7 @@ import httpx
 
 from benchmarks.frame import Measured
 from benchmarks.scale import ONE_KEY, ONE_KEY_S, RATE_POSTGRES, RATE_SQLITE
-from benchmarks.scale.stacks import cpu_s, hold_workers, running
+from benchmarks.scale.stacks import conditions, cpu_s, hold_workers, running
 from benchmarks.stack import Stack
 
 CALLERS = 50
@@ -25,7 +24,7 @@ def one_key() -> list[Measured]:
     """50 callers, one key, one body, at once."""
     with running("sqlite") as (stack, ids):
         jobs, slowest = asyncio.run(_same(stack, ids))
-    detail = {"callers": CALLERS, "load": os.getloadavg()[0]}
+        detail = {"callers": CALLERS, **conditions()}
     return [Measured(ONE_KEY, len(jobs), detail=detail), Measured(ONE_KEY_S, slowest, detail=detail)]
 
 
@@ -61,9 +60,10 @@ def _rate(database: str, row: str) -> Measured:
     with running(database, settings={"LOG_LEVEL": "warning"}) as (stack, ids):
         hold_workers(stack)
         rounds = [asyncio.run(_closed_loop(stack, ids)) for _ in range(ROUNDS)]
+        measured_under = conditions()
     best = max(rounds, key=lambda one: float(one["per_s"]))
     rates = [float(one["per_s"]) for one in rounds]
-    return Measured(row, max(rates), (min(rates), max(rates)), best | {"load": os.getloadavg()[0]})
+    return Measured(row, max(rates), (min(rates), max(rates)), best | measured_under)
 
 
 async def _closed_loop(stack: Stack, ids: dict[str, str]) -> dict[str, Any]:

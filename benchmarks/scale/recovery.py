@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.frame import Measured
 from benchmarks.scale import DIGESTS, RECOVERED, REPEATED
-from benchmarks.scale.stacks import running
+from benchmarks.scale.stacks import conditions, running
 from benchmarks.stack import Stack
 from spikebit.client import Client
 
@@ -50,8 +50,10 @@ def recovery() -> list[Measured]:
                 kills.append(Kill(epoch, again[job]))
                 repeated.append(max(0, epoch - _resumed_from(client, job)))
                 differing += int(_digests(client, record) != undisturbed)
+        measured_under = conditions()
     seconds = [kill.seconds for kill in kills]
     detail = {"kills": len(kills), "median_s": statistics.median(seconds), "epochs_done": [k.epoch for k in kills]}
+    detail |= measured_under
     return [
         Measured(RECOVERED, max(seconds), (min(seconds), max(seconds)), detail),
         Measured(REPEATED, max(repeated)),

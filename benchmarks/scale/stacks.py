@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.chaos.run import upload_inputs
 from benchmarks.postgres import run_postgres
+from benchmarks.scale.priority import going_first, niceness
 from benchmarks.stack import Plan, Stack
 
 NOOP = {"CHILD_ENGINE": "benchmarks.noop_engine:run", "LOG_LEVEL": "warning"}
@@ -30,10 +32,17 @@ def running(
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spikebit-scale-")))
-        url = stack.enter_context(run_postgres("")).new_database() if database == "postgres" else ""
+        server = stack.enter_context(run_postgres("")) if database == "postgres" else None
+        stack.enter_context(going_first(lambda: () if server is None else (server.pid(),)))
+        url = "" if server is None else server.new_database()
         plan = Plan(folder / "stack", settings or {}, url, compute=compute)
         started = stack.enter_context(Stack(plan))
         yield started, upload_inputs(started, train, test)
+
+
+def conditions() -> dict[str, float | int | None]:
+    """What a row's detail says of the machine: its load, and how far this benchmark's sessions go before others."""
+    return {"load": os.getloadavg()[0], "session_niceness": niceness("self")}
 
 
 def hold_workers(stack: Stack) -> None:

@@ -7,7 +7,7 @@ import time
 
 from benchmarks.frame import Measured
 from benchmarks.scale import API_MEMORY, NOOP_1, NOOP_2, NOOP_4, WORKER_MEMORY
-from benchmarks.scale.stacks import NOOP, running, wait_until_idle
+from benchmarks.scale.stacks import NOOP, conditions, running, wait_until_idle
 from benchmarks.service import resident_bytes
 from benchmarks.stack import Stack
 
@@ -26,8 +26,8 @@ def throughput() -> list[Measured]:
             begun = time.perf_counter()
             _run(stack, ids, JOBS)
             rate = JOBS / (time.perf_counter() - begun)
-        first = first or rate
-        detail = {"jobs": JOBS, "times_one_worker": rate / first, "cores": os.cpu_count(), "load": os.getloadavg()[0]}
+            first = first or rate
+            detail = {"jobs": JOBS, "times_one_worker": rate / first, "cores": os.cpu_count(), **conditions()}
         found.append(Measured(name, rate, detail=detail))
     return found
 

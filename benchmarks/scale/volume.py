@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 import uuid
 from typing import Any
@@ -21,7 +20,7 @@ from benchmarks.scale import (
     SUBMIT_POSTGRES,
     SUBMIT_SQLITE,
 )
-from benchmarks.scale.stacks import running
+from benchmarks.scale.stacks import conditions, running
 from benchmarks.stack import Stack
 from benchmarks.submit import percentile
 
@@ -55,7 +54,7 @@ def _volume(database: str, submit_row: str, rings_row: str, list_row: str) -> li
             idle = 1
         _copy(url, template, ENDED, "succeeded", "compute")
         pages = _pages(stack)
-    load = {"load": os.getloadavg()[0]}
+        load = conditions()
     submits = {"queued": QUEUED, "requests": REQUESTS, "median_ms": percentile(latencies, 0.5), **load}
     listing = {"jobs": ENDED + QUEUED, "pages": PAGES, "median_ms": percentile(pages, 0.5), **load}
     return [

@@ -10,7 +10,7 @@ import httpx
 
 from benchmarks.frame import Measured
 from benchmarks.scale import WATCHERS
-from benchmarks.scale.stacks import cpu_s, hold_workers, running
+from benchmarks.scale.stacks import conditions, cpu_s, hold_workers, running
 from benchmarks.service import resident_bytes
 from benchmarks.stack import Stack
 
@@ -30,6 +30,7 @@ def watchers() -> list[Measured]:
         told, share, last_s = asyncio.run(_watch(stack, job))
         detail = {
             "opened": STREAMS,
+            **conditions(),
             "api_cpu_share_idle": share,
             "last_told_after_s": last_s,
             "memory_each_bytes": (resident_bytes(stack.pid("api")) - before) / STREAMS,
