@@ -51,8 +51,9 @@ class Composed:
         self.down()
 
     def build(self) -> None:
-        """Build both images by their Dockerfiles."""
-        self._compose("--podman-build-args", " ".join(build_options()), "build", patience_s=BUILD_S)
+        """Build both images by their Dockerfiles; the other services run one of the two."""
+        for service in ("api", "worker-1"):
+            self._compose("--podman-build-args", " ".join(build_options()), "build", service, patience_s=BUILD_S)
 
     def up(self, *services: str) -> None:
         """Start services alone, or all that do not run yet."""

@@ -79,7 +79,9 @@ GROUPS: tuple[tuple[tuple[str, ...], str], ...] = (
 
 def run() -> Iterator[Finding]:
     """All rows; a group that fails becomes absent rows with its reason, and the next group runs."""
-    folder = ROOT / "out" / "service" / code_key("benchmarks/chaos", "benchmarks/scale", "benchmarks/noop_engine.py")
+    folder = (
+        ROOT / "out" / "service" / code_key("benchmarks/chaos/run.py", "benchmarks/scale", "benchmarks/noop_engine.py")
+    )
     folder.mkdir(parents=True, exist_ok=True)
     for names, place in GROUPS:
         path = folder / f"{place.replace(':', '-')}.json"

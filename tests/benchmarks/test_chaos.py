@@ -94,6 +94,7 @@ VIOLATIONS: list[tuple[str, Callable[[list[Line]], None]]] = [
     ("gap", change("watched", ids=[1, 2, 2, 3])),
     ("gap", change("watched", ids=[1, 2])),
     ("gap", change("served", ids=[1, 2])),
+    ("gap", change("served", ids=[1, 2, 3, 4])),
     ("orphan", add(line("object", digest="sha256:o", age_s=31.0))),
     ("orphan", add(row("blobs", digest="sha256:o", age_s=31.0))),
     ("doubled", add(row("jobs", **JOB_2, lease_left_s=None, class_served=True, code=None, detail=None))),
@@ -128,7 +129,7 @@ def test_young_objects_and_held_jobs_are_no_violation() -> None:
     add(line("object", digest="sha256:o", age_s=29.0))(lines)
     for act in (
         change("row", "jobs", status="running", verdict=None, lease_left_s=2.0, event_seq=2),
-        change("served", status="running", verdict=None, ids=[1, 2]),
+        change("served", status="succeeded", verdict="none", ids=[1, 2, 3]),  # it ended after the records were read
         change("seen", nth=1, status="running", verdict=None),
         change("watched", ids=[1], ended=False),
         change("row", "attempts", nth=1, outcome=None),
