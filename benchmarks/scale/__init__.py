@@ -62,6 +62,7 @@ ROWS = (
     Row(WORKER_MEMORY, "MB", "lower", must=8),
     Row(API_MEMORY, "MB", "lower", must=8),
 )
+CODE = ("benchmarks/chaos/run.py", "benchmarks/noop_engine.py", "benchmarks/scale", "benchmarks/submit.py")
 # rows → what measures them: a module of this package and its function
 GROUPS: tuple[tuple[tuple[str, ...], str], ...] = (
     ((ONE_KEY, ONE_KEY_S), "load:one_key"),
@@ -79,9 +80,7 @@ GROUPS: tuple[tuple[tuple[str, ...], str], ...] = (
 
 def run() -> Iterator[Finding]:
     """All rows; a group that fails becomes absent rows with its reason, and the next group runs."""
-    folder = (
-        ROOT / "out" / "service" / code_key("benchmarks/chaos/run.py", "benchmarks/scale", "benchmarks/noop_engine.py")
-    )
+    folder = ROOT / "out" / "service" / code_key(*CODE)
     folder.mkdir(parents=True, exist_ok=True)
     for names, place in GROUPS:
         path = folder / f"{place.replace(':', '-')}.json"
