@@ -67,4 +67,6 @@ if __name__ == "__main__":
     names = needed(root / "pyproject.toml", root / "client/pyproject.toml", tuple(sys.argv[2:]))
     # torch's own requirements are pure Python and locked, although nobody in the lock asks for them
     torch = {"filelock", "fsspec", "networkx", "sympy", "setuptools"} if "worker" in sys.argv[2:] else set()
-    sys.stdout.write(select((root / "requirements/lock.txt").read_text(), names | torch | {"hatchling", "editables"}))
+    older = {"async-timeout"}  # of redis, on Python 3.11.0 to 3.11.2
+    built = {"hatchling", "editables"}
+    sys.stdout.write(select((root / "requirements/lock.txt").read_text(), names | torch | older | built))

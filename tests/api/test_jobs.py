@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from api.routes import events
 from jobs.store import JobFilter, Page, Problem, cancel_job, fail, list_jobs, log, progress
 from tests.api.conftest import DATA_SUMMARY, MODEL_SUMMARY, Api
 
@@ -245,6 +246,20 @@ def test_event_stream_ends_with_the_job_and_resumes(api: Api) -> None:
     assert "id: 3\n" in resumed.text
     assert api.service.streams == {}
     assert api.http.get("/v1/jobs/job_none/events", headers=headers).status_code == 404
+
+
+def test_a_silent_stream_beats(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comment now and then, so that proxies and clients know that the connection lives."""
+    monkeypatch.setattr(events, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(events, "SLICE_S", 0.1)
+    job, claim = api.job(), api.claim()
+    timer = threading.Timer(1.0, api.finish, args=(claim,))
+    timer.start()
+    text = api.http.get(f"/v1/jobs/{job['id']}/events", headers={"Accept": "text/event-stream"}).text
+    timer.join()
+    before, _, after = text.partition("id: 3")
+    assert before.count(": still here\n\n") >= 2
+    assert "still here" not in after.partition("event: end")[2]
 
 
 def test_auto_dynamics_of_a_model_or_of_a_job(api: Api) -> None:
