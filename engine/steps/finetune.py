@@ -46,12 +46,12 @@ def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
     plan, side = work.plan, integer_side(work.network, work.data, work.plan)
     given, work = work, replace(work, network=side.network, data=side.data)
     data, scale = _training_data(spec, given, work, device)
-    rate = spec.learning_rate or default_rate(work.network, spec.start)
     if spec.epochs is None:
         spec = spec.model_copy(update={"epochs": default_epochs(work.network, len(data.y), work.data.steps)})
     epochs = spec.epochs or 0
-    form, start = _start(spec, side, plan, context)
     saved = dict(context.saved or {}) if context.saved_step == work.index else {}
+    form, start, plain = _start(spec, side, plan, context, saved.get("quantized"))
+    rate = spec.learning_rate or default_rate(work.network, spec.start, plain)
     done: dict[str, Any] = {}
 
     def one(phase: str, network: Trainable, parameters: dict[str, torch.Tensor]) -> Trained:
@@ -90,20 +90,27 @@ def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
     return replace(given, quantized=(form, quantized.parameters), sections=(*work.sections, section))
 
 
-def _start(spec: FinetuneStep, side: IntegerSide, plan: Plan, context: Context) -> tuple[QuantizedForm, Parameters]:
-    """The form under the plan and where its training starts."""
-    form, parameters = start_training(side.network, plan, side.limits, context.device)
-    train_split = side.data.train
-    if spec.start == "mse" or train_split is None:
-        return form, parameters
-    rows = np.random.default_rng(context.job.seed).permutation(len(train_split))[: spec.start_samples]
-    rounded = second_order_start(form, parameters, train_split.x[np.sort(rows)])
-    names = [c.name for c in side.network.weighted]
-    if same := [name for name in names if rounded[f"weight:{name}"] is parameters[f"weight:{name}"]]:
+def _start(
+    spec: FinetuneStep, side: IntegerSide, plan: Plan, context: Context, saved: Mapping[str, Any] | None
+) -> tuple[QuantizedForm, Parameters, tuple[str, ...]]:
+    """The form under the plan, where its training starts, and the layers whose weights start as they are.
+
+    ``saved``: the training state of an earlier attempt; its start is taken as it is.
+    """
+    form, given = start_training(side.network, plan, side.limits, context.device)
+    train_split, start = side.data.train, given
+    if saved is not None:
+        start = {name: value.to(context.device) for name, value in saved["start"].items()}
+    elif spec.start == "second_order" and train_split is not None:
+        rows = np.random.default_rng(context.job.seed).permutation(len(train_split))[: spec.start_samples]
+        start = second_order_start(form, given, train_split.x[np.sort(rows)])
+    names = [f"weight:{c.name}" for c in side.network.weighted]
+    plain = tuple(name.removeprefix("weight:") for name in names if torch.equal(start[name], given[name]))
+    if plain and spec.start == "second_order" and saved is None:
         context.events.log(
-            f"finetune: no second-order start for {', '.join(same)} (grouped, 1 bit, or too many inputs)"
+            f"finetune: no second-order start for {', '.join(plain)} (grouped, 1 bit, or too many inputs)"
         )
-    return form, rounded
+    return form, start, plain
 
 
 def _training_data(spec: FinetuneStep, given: Work, work: Work, device: torch.device) -> tuple[TrainingData, float]:

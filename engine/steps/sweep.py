@@ -80,35 +80,44 @@ def sweep_step(spec: SweepStep, work: Work, context: Context) -> Work:
     variants = [_Variant(recipe, budget) for recipe in spec.recipes for budget in spec.mean_weight_bits]
     saved = dict(context.saved or {}) if context.saved_step == work.index else {}
     done: dict[str, Any] = dict(saved.get("variants", {}))
-    base, problem = work, None
+    known = {key: SensitivitySection.model_validate_json(text) for key, text in saved.get("sensitivities", {}).items()}
+    problem = None
     for number, variant in enumerate(variants):
         context.events.progress("sweep", number, len(variants), variant.name)
         if variant.name not in done:
             try:
-                base, done[variant.name] = _carry_out(variant, base, context)
+                done[variant.name] = _carry_out(variant, work, known, context)
             except EngineError as error:
                 if error.code != "budget_infeasible":
                     raise
                 problem, done[variant.name] = error, {"problem": error.detail}
-            save_checkpoint(context, work, {"variants": done})
+            kept = {key: section.model_dump_json() for key, section in known.items()}
+            save_checkpoint(context, work, {"variants": done, "sensitivities": kept})
     context.events.progress("sweep", len(variants), len(variants))
     if problem is not None and all("problem" in found for found in done.values()):
         raise problem
+    work = replace(work, sections=(*work.sections, *known.values()))
     return _conclude(spec, work, context, [(v, done[v.name]) for v in variants], began, bool(saved))
 
 
-def _carry_out(variant: _Variant, base: Work, context: Context) -> tuple[Work, dict[str, Any]]:
-    """The variant's steps up to its quantized network; a sensitivity that an earlier variant found is used again."""
+def _carry_out(variant: _Variant, work: Work, known: dict[str, SensitivitySection], context: Context) -> dict[str, Any]:
+    """The variant's steps up to its quantized network.
+
+    ``known``: what sensitivity steps found, by what was asked; used again where the same is asked, and added to.
+    """
     steps = expand_recipe(variant.recipe, {}, mean_weight_bits=variant.budget)
     folder = context.out / "sweep"
     folder.mkdir(exist_ok=True)
     inner = replace(context, out=folder, events=_Inner(context.events, variant.name), saved=None, saved_step=-1)
-    work = replace(base, quantized=None)
     for step in fit_steps(TARGETS[context.job.target], steps):
         if isinstance(step, SensitivityStep):
-            known = next((s for s in base.sections if isinstance(s, SensitivitySection)), None)
-            work = work if known is not None and _same(step, known) else sensitivity_step(step, work, inner)
-            base = replace(base, sections=work.sections)
+            asked = step.model_dump_json()
+            if asked not in known:
+                found = sensitivity_step(step, work, inner).sections[-1]
+                if not isinstance(found, SensitivitySection):
+                    raise TypeError("the step 'sensitivity' ends with its section")
+                known[asked] = found
+            work = replace(work, sections=(*work.sections, known[asked]))
         elif isinstance(step, AllocateStep):
             work = allocate_step(step, work, inner)
         elif isinstance(step, PtqStep):
@@ -118,19 +127,7 @@ def _carry_out(variant: _Variant, base: Work, context: Context) -> tuple[Work, d
     if work.quantized is None or work.plan is None:
         raise ValueError(f"recipe {variant.recipe!r} quantizes nothing")  # resolve_job lets none through
     form, parameters = work.quantized
-    return base, {"form": _packed(form), "plan": form.plan.model_dump_json(), "parameters": dict(parameters)}
-
-
-def _same(step: SensitivityStep, known: SensitivitySection) -> bool:
-    """Whether a section answers what a step asks: the recipes of one sweep differ in whether they measure."""
-    measures = any(width.measured is not None for layer in known.layers for width in layer.widths)
-    wanted = tuple(width.bits for width in known.layers[0].widths)
-    return (step.quantity, step.reset_gradient, step.widths, step.loss) == (
-        known.quantity,
-        known.reset_gradient,
-        wanted,
-        known.loss,
-    ) and (measures or step.measure == "off")
+    return {"form": _packed(form), "plan": form.plan.model_dump_json(), "parameters": dict(parameters)}
 
 
 def _conclude(

@@ -40,6 +40,9 @@ def test_points_choice_and_resume(inputs: Inputs, tmp_path: Path) -> None:
     assert section(again, "integerize").program_digest == program.program_digest
     assert section(again, "sweep").points == found.points
     assert section(again, "sweep").resumed
+    assert [s.kind for s in outcome.report.sections][:2] == ["evaluate", "sensitivity"]  # asked twice, found once
+    assert [s.kind for s in again.report.sections] == [s.kind for s in outcome.report.sections]
+    assert section(again, "sensitivity") == section(outcome, "sensitivity")
 
 
 def test_what_cannot_be_swept_is_refused(inputs: Inputs, tmp_path: Path) -> None:
