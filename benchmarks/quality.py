@@ -35,6 +35,7 @@ from benchmarks.quality_settings import (
     ALONE,
     ALONE_BOUNDS,
     BASE,
+    CONVOLUTIONAL,
     DIGITS,
     LEAK,
     LEVELS,
@@ -57,15 +58,12 @@ Runs = dict[str, list[dict[str, Any]]]  # network → its runs by seed
 
 
 def run() -> Iterator[Finding]:
-    """Every setting on its networks with every seed, two jobs at a time, dear ones first."""
+    """Every setting on its networks with every seed, two jobs at a time; the convolutional network's last."""
     with tempfile.TemporaryDirectory(prefix="spikebit-quality-") as folder:
         tasks = [
-            (setting, case, seed)
-            for setting in SETTINGS
-            for case in sorted(setting.cases, key=lambda c: c.name != "cnn_sinabs")
-            for seed in SEEDS
-            if case.present
+            (setting, case, seed) for setting in SETTINGS for case in setting.cases for seed in SEEDS if case.present
         ]
+        tasks.sort(key=lambda task: task[1] is CONVOLUTIONAL)  # an interrupted run has most rows in its cache
         for _, case, seed in tasks:
             case.prepare(Path(folder) / f"{case.name}-{seed}")
         jobs: list[Task] = [(case, seed, setting.fields, folder) for setting, case, seed in tasks]

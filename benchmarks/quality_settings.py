@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.frame import Row
-from benchmarks.networks import NAMED, NETWORKS, Case
+from benchmarks.networks import NAMED, ZOO, Case
 
 SEEDS = (0, 1, 2)
 NO_CONTROL: Mapping[str, Any] = {"finetune": {"float_control": False}}
 TRACE_ALONE = {"sensitivity": {"measure": "off"}}  # plans are chosen by the trace; measuring too takes time alone
 DIGITS, BRAILLE, BRAILLE_ZERO, CONVOLUTIONAL = NAMED
-LEAKY = tuple(case for case in NETWORKS if case.name not in ("cnn_sinabs", "motion_spikingjelly", "motion_sinabs"))
+# Of the zoo those with a dense layer on one channel, a current, many neurons, and convolutions: two frameworks more.
+NETWORKS = (*NAMED, *ZOO[:4])
 SMALL = tuple(case for case in NETWORKS if case is not CONVOLUTIONAL)
+LEAKY = tuple(case for case in SMALL if case.name != "motion_spikingjelly")
 SHOWN = (DIGITS, BRAILLE)  # of the recipes' pages
 
 

@@ -86,7 +86,7 @@ class FinetuneStep(Spec):
 
     kind: Literal["finetune"] = "finetune"
     epochs: int | None = Field(
-        default=None, ge=0, le=10_000, description="None: 30, or fewer (at least 4) where an epoch is dear"
+        default=None, ge=0, le=10_000, description="None: 30, or fewer (at least 2) where an epoch is dear"
     )
     patience: int | None = Field(default=None, ge=1, description="Early stop after this many epochs without a gain")
     batch_size: int = Field(default=64, ge=1)
