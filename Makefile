@@ -14,7 +14,7 @@ BUILT := $(VENV)/.built
 NIR_RELEASES := 0.0.1 0.0.2 0.0.3 0.0.4 0.0.5 0.0.6 0.1.0 0.2.0 1.0.0 1.0.1 1.0.3 1.0.4 1.0.5 1.0.6 1.0.7 1.0.8
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup demo test test-slow test-frameworks lint format serve bench chaos compose-test lock frameworks frameworks-lava fixtures example-digits example-zoo clean
+.PHONY: help setup demo test test-slow test-frameworks lint format serve bench chaos compose-test lock frameworks frameworks-lava fixtures example-digits example-spectrum example-zoo clean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,6 +108,9 @@ lock: setup ## Rewrite requirements/lock.txt from lock.in
 
 example-digits: setup ## Train examples/digits/digits.nir again
 	$(BIN)/python -m examples.digits.train
+
+example-spectrum: setup ## Spectrum sensing: loihi-qat programs against the float network and an energy detector
+	$(BIN)/python -m examples.spectrum.compare
 
 example-zoo: setup frameworks ## Train the networks of examples/zoo again, each in its own framework
 	@for name in latency motion rates syllables; do $(BIN)/python -m examples.zoo.data $$name out/zoo/$$name.npz; done

@@ -57,7 +57,7 @@ def estimate(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> 
             seconds += cost if step.max_seconds is None else min(cost, step.max_seconds)
             batch = max(batch, min(train, step.max_samples))
         elif isinstance(step, FinetuneStep):
-            runs = 2 if step.float_control else 1
+            runs = step.seeds + int(step.float_control) + step.descend_from / 3
             epochs = EPOCHS if step.epochs is None else step.epochs  # at most: fewer where an epoch is dear
             cost = runs * epochs * TRAIN_FACTOR * passes(train, step.batch_size)
             seconds += cost if step.max_seconds is None else min(cost, runs * step.max_seconds)

@@ -246,6 +246,14 @@ def finetuning(section: FinetuneSection) -> Block:
             f"The float network fine-tuned with the same schedule reaches {percent(section.control_accuracy.value)} "
             f"on the test split: what the program gains up to there is a gain from training, not from quantization."
         )
+    if section.wider:
+        sentences.append(f"Before it, trained with more bits: {len(section.wider)} times, one bit fewer each time.")
+    if section.seed is not None:
+        others = ", ".join(_accuracy_kept(curve) for curve in section.other_seeds)
+        sentences.append(
+            f"Trained by {len(section.other_seeds) + 1} seeds; {section.seed} is kept with "
+            f"{_accuracy_kept(section.quantized)} on validation, the others reach {others}."
+        )
     if section.resumed_from_epoch is not None:
         sentences.append(f"Resumed from the checkpoint of epoch {section.resumed_from_epoch}.")
     rows = [
@@ -264,6 +272,11 @@ def finetuning(section: FinetuneSection) -> Block:
     header = ("network", "epoch", "training loss", "validation loss", "validation accuracy", "learning rate")
     tables = (table("Epochs", header, rows, "measured on the validation part", collapsed=True),) if rows else ()
     return Block("training", "Fine-tuning", tuple(sentences), drawn, tables)
+
+
+def _accuracy_kept(curve: TrainingCurve) -> str:
+    kept = next((epoch for epoch in curve.epochs if epoch.epoch == curve.best_epoch), None)
+    return "no better than before" if kept is None else percent(kept.validation_accuracy)
 
 
 def _curve_sentence(name: str, curve: TrainingCurve) -> str:

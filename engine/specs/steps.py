@@ -117,6 +117,10 @@ class FinetuneStep(Spec):
         le=1,
         description="Of a weight layer being quantized in a training step, at the start; rises to 1",
     )
+    descend_from: int = Field(
+        default=0, ge=0, le=4, description="Train first with so many bits more per weight, then one fewer each time"
+    )
+    seeds: int = Field(default=1, ge=1, le=16, description="Trainings by other seeds; the best on validation is kept")
     input_jitter_steps: int = Field(default=0, ge=0, description="Random shift of a sample in time, at most")
     float_control: bool = Field(default=True, description="Fine-tune the float network with the same schedule too")
     max_seconds: float | None = Field(default=None, gt=0)

@@ -51,6 +51,11 @@ class FinetuneSection(Spec):
     kind: Literal["finetune"] = "finetune"
     basis: Basis = Field(default="measured", description="Of losses and accuracies per epoch")
     quantized: TrainingCurve
+    wider: tuple[TrainingCurve, ...] = Field(
+        default=(), description="Before it, with more bits: what `descend_from` asks"
+    )
+    seed: int | None = Field(default=None, description="Of several seeds, the one that was kept")
+    other_seeds: tuple[TrainingCurve, ...] = Field(default=(), description="Trainings that were not kept")
     control: TrainingCurve | None = None
     control_accuracy: Accuracy | None = Field(default=None, description="Float network, same schedule, test split")
     resumed_from_epoch: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from engine.network.prepare import prepare
 from engine.program.inputs import IntegerSide, integer_side
 from engine.program.quantized import Parameters, QuantizedForm, start_training, with_parameters
 from engine.report.statistics import accuracy_of
+from engine.specs.evaluated import Accuracy
 from engine.specs.plan import Plan
 from engine.specs.steps import FinetuneStep
-from engine.specs.trained import Epoch, FinetuneSection
+from engine.specs.trained import Epoch, FinetuneSection, TrainingCurve
 from engine.steps.checkpoint import save_checkpoint
 from engine.steps.context import Context, Work
 from engine.training.budget import default_epochs
@@ -29,6 +30,8 @@ from engine.training.loss import choose_logit_scale
 from engine.training.rates import default_rate
 from engine.training.samples import samples_on
 from engine.training.second_order_start import second_order_start
+
+SEED_STEP = 7_919  # between the seeds of one step's trainings
 
 
 def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
@@ -48,46 +51,108 @@ def finetune_step(spec: FinetuneStep, work: Work, context: Context) -> Work:
     data, scale = _training_data(spec, given, work, device)
     if spec.epochs is None:
         spec = spec.model_copy(update={"epochs": default_epochs(work.network, len(data.y), work.data.steps)})
-    epochs = spec.epochs or 0
-    saved = dict(context.saved or {}) if context.saved_step == work.index else {}
-    form, start, plain = _start(spec, side, plan, context, saved.get("quantized"))
-    rate = spec.learning_rate or default_rate(work.network, spec.start, plain)
-    done: dict[str, Any] = {}
-
-    def one(phase: str, network: Trainable, parameters: dict[str, torch.Tensor]) -> Trained:
-        state = saved.get(phase)
-
-        def on_epoch(current: TrainingState, epoch: Epoch) -> None:
-            done[phase] = asdict(current)
-            save_checkpoint(context, given, done)
-            context.events.progress(
-                f"finetune:{phase}", epoch.epoch, epochs, "",
-                train_loss=epoch.train_loss, validation_accuracy=epoch.validation_accuracy,
-            )  # fmt: skip
-
-        done[phase] = state
-        resume = None if state is None else TrainingState(**_on_device(state, device))
-        return train(
-            network, parameters, data, spec,
-            seed=context.job.seed, peak_rate=rate, logit_scale=scale, resume=resume, on_epoch=on_epoch,
-        )  # fmt: skip
-
-    quantized = one("quantized", QuantizedTrainable(form), start)
-    control = accuracy = None
-    if spec.float_control:
-        floating = FloatForm(work.network, torch.float32, device)
-        control = one("control", floating, float_parameters(work.network, torch.float32, device))
-        tuned = prepare(with_parameters(work.network, control.parameters), device=device)
-        right = readouts(tuned, work.data.test).argmax(1) == work.data.test.y
-        accuracy = accuracy_of(int(right.sum()), len(right))
+    run = _Phases(spec, given, context, data, scale)
+    side, wider = _descend(spec, side, plan, run)
+    form, start, plain = _start(spec, side, plan, context, run.saved.get("quantized"))
+    run.rate = spec.learning_rate or default_rate(work.network, spec.start, plain)
+    trained = [run.train(_named("quantized", k), QuantizedTrainable(form), start, k) for k in range(spec.seeds)]
+    best = max(range(spec.seeds), key=lambda k: (_validation(trained[k]), -k))
+    quantized = trained[best]
+    control, accuracy = _control(run, work) if spec.float_control else (None, None)
     section = FinetuneSection(
         quantized=quantized.curve,
+        wider=wider,
+        seed=context.job.seed + SEED_STEP * best if spec.seeds > 1 else None,
+        other_seeds=tuple(one.curve for k, one in enumerate(trained) if k != best),
         control=None if control is None else control.curve,
         control_accuracy=accuracy,
-        resumed_from_epoch=_resumed_epoch(saved),
+        resumed_from_epoch=_resumed_epoch(run.saved),
         seconds=time.perf_counter() - began,
     )
     return replace(given, quantized=(form, quantized.parameters), sections=(*work.sections, section))
+
+
+def _control(run: _Phases, work: Work) -> tuple[Trained, Accuracy]:
+    """The float network after the same schedule, and its accuracy on the test split."""
+    device = run.context.device
+    floating = FloatForm(work.network, torch.float32, device)
+    trained = run.train("control", floating, float_parameters(work.network, torch.float32, device))
+    tuned = prepare(with_parameters(work.network, trained.parameters), device=device)
+    right = readouts(tuned, work.data.test).argmax(1) == work.data.test.y
+    return trained, accuracy_of(int(right.sum()), len(right))
+
+
+@dataclass
+class _Phases:
+    """The trainings of one step, each resumable under its name; all finished ones are in every checkpoint."""
+
+    spec: FinetuneStep
+    work: Work
+    context: Context
+    data: TrainingData
+    scale: float
+    rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        here = self.context.saved_step == self.work.index
+        self.saved: dict[str, Any] = dict(self.context.saved or {}) if here else {}
+        self.done: dict[str, Any] = {}
+
+    def train(
+        self, phase: str, network: Trainable, start: Parameters, seed: int = 0, epochs: int | None = None
+    ) -> Trained:
+        """Train from ``start``, or go on where an earlier attempt stopped; ``seed`` counts from the job's."""
+        state = self.saved.get(phase)
+        spec = self.spec if epochs is None else self.spec.model_copy(update={"epochs": epochs})
+
+        def on_epoch(current: TrainingState, epoch: Epoch) -> None:
+            self.done[phase] = asdict(current)
+            save_checkpoint(self.context, self.work, self.done)
+            self.context.events.progress(
+                f"finetune:{phase}", epoch.epoch, spec.epochs or 0, "",
+                train_loss=epoch.train_loss, validation_accuracy=epoch.validation_accuracy,
+            )  # fmt: skip
+
+        self.done[phase] = state
+        return train(
+            network, start, self.data, spec,
+            seed=self.context.job.seed + SEED_STEP * seed, peak_rate=self.rate, logit_scale=self.scale,
+            resume=None if state is None else TrainingState(**_on_device(state, self.context.device)),
+            on_epoch=on_epoch,
+        )  # fmt: skip
+
+
+def _named(phase: str, number: int) -> str:
+    return phase if number == 0 else f"{phase}:{number}"
+
+
+def _validation(trained: Trained) -> tuple[float, float]:
+    """Accuracy on validation, then the loss, of what a training kept; a start that it fell back to comes last."""
+    kept = next((e for e in trained.curve.epochs if e.epoch == trained.curve.best_epoch), None)
+    return (-1.0, 0.0) if kept is None else (kept.validation_accuracy, -kept.validation_loss)
+
+
+def _descend(
+    spec: FinetuneStep, side: IntegerSide, plan: Plan, run: _Phases
+) -> tuple[IntegerSide, tuple[TrainingCurve, ...]]:
+    """The network after trainings with more bits than the plan has, and how they went.
+
+    Each takes a third of the schedule, and its weights are where the next one starts to round.
+    """
+    curves = []
+    for more in range(spec.descend_from, 0, -1):
+        entries = {
+            name: one.model_copy(update={"bits": min(one.bits + more, 16)}) for name, one in plan.weights.items()
+        }
+        phase = f"wider:{more}"
+        form, start, plain = _start(
+            spec, side, plan.model_copy(update={"weights": entries}), run.context, run.saved.get(phase)
+        )
+        run.rate = spec.learning_rate or default_rate(side.network, spec.start, plain)
+        trained = run.train(phase, QuantizedTrainable(form), start, epochs=-(-(spec.epochs or 0) // 3))
+        side = replace(side, network=with_parameters(side.network, trained.parameters))
+        curves.append(trained.curve)
+    return side, tuple(curves)
 
 
 def _start(

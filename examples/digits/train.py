@@ -110,17 +110,17 @@ def train() -> list[torch.Tensor]:
     return kept
 
 
-def write(weights: list[torch.Tensor], path: Path) -> None:
+def write(weights: list[torch.Tensor], path: Path, sizes: tuple[int, ...] = SIZES) -> None:
     """Linear and LIF nodes in a chain; ``tau = dt/(1 − DECAY)`` and ``r = tau/dt`` give the update above."""
     tau = DT_S / (1 - DECAY)
-    nodes: dict[str, nir.NIRNode] = {"input": nir.Input(np.array([SIZES[0]]))}
+    nodes: dict[str, nir.NIRNode] = {"input": nir.Input(np.array([sizes[0]]))}
     for index, weight in enumerate(weights, start=1):
         ones = np.ones(len(weight), dtype=np.float32)
         nodes[f"fc{index}"] = nir.Linear(weight.numpy())
         nodes[f"lif{index}"] = nir.LIF(
             tau=ones * tau, r=ones * (tau / DT_S), v_leak=ones * 0, v_threshold=ones, v_reset=ones * 0
         )
-    nodes["output"] = nir.Output(np.array([SIZES[-1]]))
+    nodes["output"] = nir.Output(np.array([sizes[-1]]))
     names = list(nodes)
     nir.write(path, nir.NIRGraph(nodes, list(pairwise(names))))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -213,3 +214,26 @@ def test_exports_are_written_and_told(inputs: Inputs, tmp_path: Path) -> None:
 def test_the_microcontroller_recipe_ends_in_an_export() -> None:
     job = resolve_job(JobRequest(model="m", dataset="d", recipe="microcontroller"), PRESETS["nir-paper"])
     assert job.steps[-1].kind == "export"
+
+
+def test_several_seeds_keep_the_best_on_validation_and_resume(inputs: Inputs, tmp_path: Path) -> None:
+    options = {"finetune": {"seeds": 2, "descend_from": 1, "epochs": 3, "batch_size": 16, "float_control": False}}
+    (tmp_path / "checkpoints").mkdir()
+    listener = Listener(tmp_path / "checkpoints")
+    outcome = go(inputs, tmp_path / "a", listener, options=options)
+    found = section(outcome, "finetune")
+    assert len(found.wider) == 1
+    assert len(found.wider[0].epochs) == 1  # a third of the schedule
+    assert len(found.other_seeds) == 1
+
+    def reached(curve: Any) -> tuple[float, float]:
+        kept = next(epoch for epoch in curve.epochs if epoch.epoch == curve.best_epoch)
+        return kept.validation_accuracy, -kept.validation_loss
+
+    assert reached(found.quantized) >= reached(found.other_seeds[0])
+    assert found.seed in (0, 7_919)
+    assert [e.train_loss for e in found.quantized.epochs] != [e.train_loss for e in found.other_seeds[0].epochs]
+    assert "Trained by 2 seeds" in (tmp_path / "a" / "report.md").read_text()
+    for number in (0, 2, 5):  # after the wider training, within the first seed's, within the second's
+        again = go(inputs, tmp_path / str(number), resume=listener.checkpoints[number], options=options)
+        assert section(again, "integerize").program_digest == section(outcome, "integerize").program_digest
