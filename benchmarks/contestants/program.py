@@ -51,7 +51,8 @@ def main() -> None:
                     last["counts"] = run(dense, x).counts.numpy()
             else:
                 given = events if options.way == "given" else extract_events(prepared, frames)[0]
-                last["counts"], last["layers"], _ = run_prepared(prepared, given)
+                ran = run_prepared(prepared, given)
+                last["counts"], last["layers"] = ran.counts, ran.layers
 
     def values() -> dict[str, Any]:
         evaluate()

@@ -57,7 +57,7 @@ class LayerStruct(ctypes.Structure):
             (name, Address)
             for name in (
                 "bias", "bias_i", "fire_at", "reset_sub", "reset_to", "floor", "start", "begin", "end", "index",
-                "value", "final_v", "final_i", "final_n", "read",
+                "value", "final_v", "final_i", "final_n", "read", "lost",
             )
         ),
     )  # fmt: skip

@@ -64,13 +64,30 @@ class Events:
 
 @dataclass(frozen=True)
 class EventRun:
-    """``counts`` ``[sample, output]``; every layer's events and final state; ``runner`` says what ran."""
+    """``counts`` ``[sample, output]``; every layer's events and final state; ``runner`` says what ran.
+
+    ``saturated``: per layer, how often a membrane or current was limited to its range.
+    """
 
     counts: IntArray
     spikes: dict[str, IntArray]
     states: dict[str, State]
     clamped: int
     runner: str
+    saturated: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What the kernel gives: readout ``[sample, output]``; per layer events, final state and saturations.
+
+    States are in internal order.
+    """
+
+    counts: IntArray
+    layers: dict[str, Events]
+    states: dict[str, State]
+    saturated: dict[str, int]
 
 
 def extract_events(prepared: PreparedEvents, x: NDArray[Any]) -> tuple[Events, int]:
@@ -95,19 +112,19 @@ def extract_events(prepared: PreparedEvents, x: NDArray[Any]) -> tuple[Events, i
     return Events(begin, end, index, value), clamped.value
 
 
-def run_prepared(prepared: PreparedEvents, events: Events) -> tuple[IntArray, dict[str, Events], dict[str, State]]:
-    """Counts ``[sample, output]``, every layer's events, and final states in internal order."""
+def run_prepared(prepared: PreparedEvents, events: Events) -> Kernel:
+    """All layers, one after another."""
     program = prepared.program
-    seen, states = {INPUT: events}, {}
+    seen, states, saturated = {INPUT: events}, {}, {}
     counts: IntArray | None = None
     for layer in program.layers:
-        spikes, state, read = _run_layer(prepared, layer, seen)
+        spikes, state, read, saturated[layer.name] = _run_layer(prepared, layer, seen)
         seen[layer.name], states[layer.name] = spikes, state
         if layer.name == program.output:
             counts = read[:, internal_order(layer.shape)]
     if counts is None:
         raise ValueError(f"no output layer {program.output!r}")
-    return counts, {name: held for name, held in seen.items() if name != INPUT}, states
+    return Kernel(counts, {name: held for name, held in seen.items() if name != INPUT}, states, saturated)
 
 
 def run_events(
@@ -119,13 +136,14 @@ def run_events(
     except Unsupported as reason:
         trace = run(parse_program(build_manifest(program, {}), payload(program)), x)
         spikes = {name: values.astype(np.int64) for name, values in trace.spikes.items()}
-        return EventRun(trace.counts, spikes, trace.states, trace.clamped, f"numpy ({reason})")
+        return EventRun(trace.counts, spikes, trace.states, trace.clamped, f"numpy ({reason})", trace.saturated)
     events, clamped = extract_events(prepared, x)
-    counts, layers, states = run_prepared(prepared, events)
+    ran = run_prepared(prepared, events)
     orders = {layer.name: (internal_order(layer.shape), layer.shape) for layer in program.layers}
-    natural = {name: _natural(state, *orders[name]) for name, state in states.items()}
-    spikes = {name: held.dense(*orders[name]) for name, held in layers.items()}
-    return EventRun(counts, spikes, natural, clamped, f"native ({prepared.library.level})")
+    natural = {name: _natural(state, *orders[name]) for name, state in ran.states.items()}
+    spikes = {name: held.dense(*orders[name]) for name, held in ran.layers.items()}
+    level = f"native ({prepared.library.level})"
+    return EventRun(ran.counts, spikes, natural, clamped, level, ran.saturated)
 
 
 def _natural(state: State, order: IntArray, shape: tuple[int, ...]) -> State:
@@ -137,14 +155,15 @@ def _natural(state: State, order: IntArray, shape: tuple[int, ...]) -> State:
     return State(shaped(state.v), None if state.i is None else shaped(state.i), shaped(state.n))
 
 
-def _run_layer(prepared: PreparedEvents, layer: Layer, seen: dict[str, Events]) -> tuple[Events, State, IntArray]:
+def _run_layer(prepared: PreparedEvents, layer: Layer, seen: dict[str, Events]) -> tuple[Events, State, IntArray, int]:
+    """Its events, its final state, what is read of it, and how often it saturated."""
     samples, steps = seen[INPUT].begin.shape
     fires, size = layer.fire_at is not None, layer.size
     begin, end = np.zeros((2, samples, steps), dtype=np.int64)
     index = np.empty(samples * (steps * size + SLACK) if fires else SLACK, dtype=np.int32)
     value = np.empty_like(index) if layer.max_spikes > 1 else None
     final = {name: np.zeros((samples, size), dtype=np.int32) for name in ("v", "i", "n")}
-    read = np.zeros((samples, size), dtype=np.int64)
+    read, lost = np.zeros((samples, size), dtype=np.int64), np.zeros(samples, dtype=np.int64)
     own = Events(begin, end, index, value)
     into = prepared.program.into(layer.name)
     links = (LinkStruct * max(1, len(into)))()
@@ -159,7 +178,7 @@ def _run_layer(prepared: PreparedEvents, layer: Layer, seen: dict[str, Events]) 
     made.links, made.link_count = ctypes.addressof(links), len(into)
     made.begin, made.end, made.index, made.value = (address(a) for a in (begin, end, index, value))
     made.final_v, made.final_i, made.final_n = (final[name].ctypes.data for name in ("v", "i", "n"))
-    made.read = read.ctypes.data
+    made.read, made.lost = read.ctypes.data, lost.ctypes.data
     parts = max(1, min(torch.get_num_threads(), samples))
     edges = [samples * k // parts for k in range(parts + 1)]
     call, where = prepared.library.layer, ctypes.addressof(made)
@@ -171,7 +190,7 @@ def _run_layer(prepared: PreparedEvents, layer: Layer, seen: dict[str, Events]) 
     if any(failed):
         raise MemoryError("no memory for the buffers of the event kernel")
     current = None if layer.leak_i is None else final["i"].astype(np.int64)
-    return own, State(final["v"].astype(np.int64), current, final["n"].astype(np.int64)), read
+    return own, State(final["v"].astype(np.int64), current, final["n"].astype(np.int64)), read, int(lost.sum())
 
 
 def dense_of(prepared: PreparedEvents, connection: Connection, source: Events) -> Tensor | None:

@@ -29,10 +29,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Ran:
-    """What came out, and what ran: ``native (AVX512)`` or ``torch (why not native)``."""
+    """What came out, and what ran: ``native (AVX512)`` or ``torch (why not native)``.
+
+    ``saturated``: per layer, how often a state was limited to its range; None: the runner does not count it.
+    """
 
     activity: Activity
     runner: str
+    saturated: dict[str, int] | None = None
 
 
 def measure_program(
@@ -56,10 +60,10 @@ def measure_program(
         prepared = prepare_events(program)
     except Unsupported as reason:
         return Ran(measure(prepare_program(program, device), split, progress), f"torch ({reason})")
-    return Ran(_measure_native(prepared, split, progress), f"native ({prepared.library.level})")
+    return _measure_native(prepared, split, progress)
 
 
-def _measure_native(prepared: PreparedEvents, split: Split, progress: Progress) -> Activity:
+def _measure_native(prepared: PreparedEvents, split: Split, progress: Progress) -> Ran:
     program = prepared.program
     steps = int(split.x.shape[1])
     shapes = {INPUT: program.input.shape} | {layer.name: layer.shape for layer in program.layers}
@@ -67,22 +71,25 @@ def _measure_native(prepared: PreparedEvents, split: Split, progress: Progress) 
     busy = {name: np.zeros(prod(shape)) for name, shape in shapes.items()}
     size = max(1, min(LARGEST_BATCH, BATCH_BYTES // (steps * 8 * max(prod(shape) for shape in shapes.values()))))
     counts = []
+    saturated = {layer.name: 0 for layer in program.layers}
     for first in range(0, len(split), size):
         events, _ = extract_events(prepared, np.asarray(split.x[first : first + size]))
-        read, layers, _ = run_prepared(prepared, events)
-        counts.append(read)
-        for name, held in ({INPUT: events} | layers).items():
+        ran = run_prepared(prepared, events)
+        counts.append(ran.counts)
+        saturated = {name: times + ran.saturated[name] for name, times in saturated.items()}
+        for name, held in ({INPUT: events} | ran.layers).items():
             fired, active = _totals(held, prod(shapes[name]))
             spikes[name] += fired
             busy[name] += active
         progress(min(first + size, len(split)), len(split))
     total = len(split) * steps
     order = {name: internal_order(shape) for name, shape in shapes.items()}
-    return Activity(
+    activity = Activity(
         counts=np.concatenate(counts).astype(np.float64),
         rates={name: spikes[name][order[name]] / total for name in shapes if name != INPUT},
         busy={name: busy[name][order[name]] / total for name in shapes},
     )
+    return Ran(activity, f"native ({prepared.library.level})", saturated)
 
 
 def _totals(events: Events, neurons: int) -> tuple[np.ndarray, np.ndarray]:

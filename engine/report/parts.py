@@ -300,6 +300,7 @@ def _cost(section: ProgramSection) -> tuple[tuple[str, str], ...]:
             f"{number(cost.neuron_updates_dense)}, by events {number(cost.neuron_updates_events)}",
         ),
         ("memory traffic / sample", f"{number(cost.memory_bytes_events)} bytes by events"),
+        ("counted on", f"{count(cost.samples)} test samples"),
         ("energy / sample, estimated", energy),
     )
 

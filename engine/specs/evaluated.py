@@ -91,6 +91,31 @@ class TraceAgreement(Spec):
     basis: Basis = "measured"
 
 
+class EnergyEstimate(Spec):
+    """Energy per sample by published figures; nothing was measured."""
+
+    model: str
+    source: str
+    events_pj: float = Field(description="A runner that skips what no event reaches")
+    dense_pj: float | None = Field(description="One that skips nothing; null where the source has no such machine")
+    basis: Basis = "estimated"
+
+
+class ProgramCost(Spec):
+    """What a run costs per sample, counted on test samples (docs/cost.md)."""
+
+    samples: int
+    synaptic_operations: float
+    multiply_adds_dense: float
+    neuron_updates_dense: float
+    neuron_updates_events: float = Field(description="Without the neurons that nothing reaches")
+    multiplications_events: float
+    memory_bytes_events: float = Field(description="Weights read, states read and written, at declared widths")
+    memory_bytes_dense: float
+    energy: tuple[EnergyEstimate, ...]
+    basis: Basis = "measured"
+
+
 class SynapticOperations(Spec):
     """How often the synapses of one connection were used, on average over the test samples."""
 
@@ -116,4 +141,10 @@ class EvaluateSection(Spec):
     layers: tuple[LayerActivity, ...]
     operations: tuple[SynapticOperations, ...] = Field(default=(), description="Per connection, in execution order")
     operations_per_sample: float | None = Field(default=None, description="Sum over the connections")
+    cost: ProgramCost | None = Field(
+        default=None, description="Of a program, counted by integerize on the same samples: all runners spike alike"
+    )
+    saturations: dict[str, int] | None = Field(
+        default=None, description="Of a program: layers whose membrane or current left its range, and how often"
+    )
     seconds: float

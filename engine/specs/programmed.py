@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from engine.specs.base import Spec
-from engine.specs.evaluated import Basis
+from engine.specs.evaluated import Basis, ProgramCost
 
 
 class ProgramLayer(Spec):
@@ -19,31 +19,6 @@ class ProgramLayer(Spec):
     bytes: int
     multiplications: bool = Field(description="Does any edge into it carry more than 0 and 1")
     accumulator_bound: int
-
-
-class EnergyEstimate(Spec):
-    """Energy per sample by published figures; nothing was measured."""
-
-    model: str
-    source: str
-    events_pj: float = Field(description="A runner that skips what no event reaches")
-    dense_pj: float | None = Field(description="One that skips nothing; null where the source has no such machine")
-    basis: Basis = "estimated"
-
-
-class ProgramCost(Spec):
-    """What a run costs per sample, counted on test samples (docs/cost.md)."""
-
-    samples: int
-    synaptic_operations: float
-    multiply_adds_dense: float
-    neuron_updates_dense: float
-    neuron_updates_events: float = Field(description="Without the neurons that nothing reaches")
-    multiplications_events: float
-    memory_bytes_events: float = Field(description="Weights read, states read and written, at declared widths")
-    memory_bytes_dense: float
-    energy: tuple[EnergyEstimate, ...]
-    basis: Basis = "measured"
 
 
 class ProgramSection(Spec):

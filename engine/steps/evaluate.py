@@ -21,6 +21,7 @@ from engine.program.runners import measure_program
 from engine.program.simulate import prepare_program
 from engine.report.statistics import accuracy_of, activity_of
 from engine.specs.evaluated import Accuracy, Agreement, EvaluateSection, FirstDifference
+from engine.specs.programmed import ProgramSection
 from engine.specs.steps import EvaluateStep
 from engine.steps.context import ArtifactFile, Context, Measured, Work
 
@@ -41,10 +42,14 @@ def evaluate_step(spec: EvaluateStep, work: Work, context: Context) -> Work:
     def progress(done: int, total: int) -> None:
         context.events.progress("evaluate", done, total, spec.of)
 
-    runner = None
+    runner, integerized, saturated = None, None, None
     if spec.of == "program" and work.program is not None:
         ran = measure_program(work.program, test, context.device, progress)
         activity, runner = ran.activity, ran.runner
+        integerized = next((s for s in reversed(work.sections) if isinstance(s, ProgramSection)), None)
+        saturated = ran.saturated
+        if saturated is None and integerized is not None:  # counted by the reference on the same samples
+            saturated = integerized.saturations
     else:
         activity = measure(prepared, test, progress)
     right = activity.counts.argmax(1) == test.y
@@ -65,6 +70,8 @@ def evaluate_step(spec: EvaluateStep, work: Work, context: Context) -> Work:
         layers=tuple(activity_of(name, rates, activity.busy[name]) for name, rates in activity.rates.items()),
         operations=operations,
         operations_per_sample=sum(one.per_sample for one in operations),
+        cost=None if integerized is None else integerized.cost,
+        saturations=None if saturated is None else {name: times for name, times in saturated.items() if times},
         seconds=time.perf_counter() - began,
     )
     return replace(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,26 +23,27 @@ from engine.program.program import IntegerProgram
 from engine.program.quantized import prepare_quantized, start_training, to_program, with_parameters
 from engine.program.sizes import float_bytes, mean_weight_bits, state_bytes
 from engine.program.write import write_program
-from engine.specs.programmed import EnergyEstimate, ProgramCost, ProgramLayer, ProgramSection
+from engine.specs.evaluated import EnergyEstimate, ProgramCost
+from engine.specs.programmed import ProgramLayer, ProgramSection
 from engine.specs.sizes import weight_bytes
 from engine.specs.steps import IntegerizeStep
 from engine.steps.context import ArtifactFile, Context, Work
 from engine.version import ENGINE_VERSION
-from runtime.cost import count_operations
+from runtime.cost import Operations, count_operations
 from runtime.energy import estimate_energy
 
-COST_SAMPLES = 32  # whose operations are counted
 BATCH = 32  # test samples compared at once
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Torch simulation against the runtime."""
+    """Torch simulation against the runtime, and what the runtime counted."""
 
     mismatched: int
     compared: int
     clamped: int
     saturated: dict[str, int]
+    operations: Operations
 
 
 def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
@@ -85,7 +85,7 @@ def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
         saturations={name: times for name, times in agreement.saturated.items() if times},
         multiplications=multiplications(program),
         golden_samples=written.golden_samples,
-        cost=program_cost(context.out / "program", test.x, written.program_bytes + state_bytes(program)),
+        cost=program_cost(agreement.operations, len(test.x), written.program_bytes + state_bytes(program)),
         seconds=time.perf_counter() - began,
     )
     artifacts = [
@@ -102,12 +102,8 @@ def integerize_step(spec: IntegerizeStep, work: Work, context: Context) -> Work:
     return replace(work, program=program, sections=(*work.sections, section), artifacts=(*work.artifacts, *artifacts))
 
 
-def program_cost(folder: Path, x: NDArray[Any] | Rows, memory_bytes: int) -> ProgramCost:
-    """What the written program costs per sample, counted on the first test samples."""
-    program = runtime.read_program(folder)
-    part = np.clip(x[:COST_SAMPLES].astype(np.int64), program.input.lo, program.input.hi)
-    counted = count_operations(program, part, runtime.run(program, part).spikes)
-    n = len(part)
+def program_cost(counted: Operations, n: int, memory_bytes: int) -> ProgramCost:
+    """What a program costs per sample, from what was counted over ``n`` of them."""
     energy = tuple(
         EnergyEstimate(
             model=one.model,
@@ -141,6 +137,7 @@ def compare(prepared: Prepared, program: IntegerProgram, context: Context, x: ND
     """
     deployed = runtime.read_program(context.out / "program")
     mismatched = compared = clamped = 0
+    operations = Operations()
     saturated = {layer.name: 0 for layer in program.layers}
     for start in range(0, len(x), BATCH):
         part = x[start : start + BATCH]
@@ -148,6 +145,7 @@ def compare(prepared: Prepared, program: IntegerProgram, context: Context, x: ND
         clamped += trace.clamped
         saturated = {name: times + trace.saturated[name] for name, times in saturated.items()}
         inside = np.clip(np.moveaxis(part, 0, 1), program.input.lo, program.input.hi)
+        operations += count_operations(deployed, np.moveaxis(inside, 0, 1).astype(np.int64), trace.spikes)
         with torch.no_grad():
             ours = run(prepared, torch.as_tensor(inside, device=context.device), record="*")
         for name, spikes in ours.spikes.items():
@@ -156,7 +154,7 @@ def compare(prepared: Prepared, program: IntegerProgram, context: Context, x: ND
             compared += theirs.size
         mismatched += int((ours.counts.cpu().numpy() != trace.counts).sum())
         context.events.progress("integerize", min(start + BATCH, len(x)), len(x), "comparing with the runtime")
-    return Agreement(mismatched, compared, clamped, saturated)
+    return Agreement(mismatched, compared, clamped, saturated, operations)
 
 
 def tuned_graph(graph: Graph, tuned: Network) -> Graph | None:

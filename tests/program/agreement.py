@@ -24,7 +24,8 @@ from engine.program.simulate import simulate_program
 from runtime import parse_program, run
 
 Ints = NDArray[Any]
-Outcome = tuple[Ints, Mapping[str, Ints], Mapping[str, tuple[Ints, Ints | None]]]  # counts, spikes, (v, i)
+States = Mapping[str, tuple[Ints, Ints | None]]  # v, i
+Outcome = tuple[Ints, Mapping[str, Ints], States, Mapping[str, int] | None]  # counts, spikes, states, saturations
 Runner = Callable[[IntegerProgram, Ints], Outcome]
 LEVELS = tuple(level for level in levels() if event_library(level)[0] is not None)
 
@@ -36,7 +37,7 @@ def simulation(program: IntegerProgram, x: Ints) -> Outcome:
     states = {
         name: (state.v.numpy(), None if state.i is None else state.i.numpy()) for name, state in trace.states.items()
     }
-    return trace.counts.numpy(), spikes, states
+    return trace.counts.numpy(), spikes, states, None
 
 
 def native(level: str, dense: DenseChoice) -> Runner:
@@ -44,7 +45,7 @@ def native(level: str, dense: DenseChoice) -> Runner:
 
     def call(program: IntegerProgram, x: Ints) -> Outcome:
         ran = run_events(program, x, level, dense)
-        return ran.counts, ran.spikes, {name: (state.v, state.i) for name, state in ran.states.items()}
+        return ran.counts, ran.spikes, {name: (state.v, state.i) for name, state in ran.states.items()}, ran.saturated
 
     return call
 
@@ -72,9 +73,11 @@ def differences(program: IntegerProgram, x: Ints, stops: Iterator[int] | range) 
     expected = run(held, x, history=True)
     for stop in stops:
         for who, call in runners().items():
-            counts, spikes, states = call(program, x[:, :stop])
+            counts, spikes, states, saturated = call(program, x[:, :stop])
             if stop == x.shape[1] and not np.array_equal(counts, expected.counts):
                 yield f"{who}: counts"
+            if stop == x.shape[1] and saturated not in (None, expected.saturated):
+                yield f"{who}: saturations {saturated}, expected {expected.saturated}"
             for layer in program.layers:
                 now = expected.history[layer.name][stop - 1]
                 v, i = states[layer.name]

@@ -26,6 +26,7 @@ def check(program: IntegerProgram, x: np.ndarray, level: str, dense: DenseChoice
     theirs = run(parse_program(build_manifest(program, {}), payload(program)), x)
     np.testing.assert_array_equal(mine.counts, theirs.counts)
     assert mine.clamped == theirs.clamped
+    assert mine.saturated == theirs.saturated
     for layer in program.layers:
         np.testing.assert_array_equal(mine.spikes[layer.name], theirs.spikes[layer.name])
         for part in ("v", "i", "n"):
@@ -40,11 +41,15 @@ def check(program: IntegerProgram, x: np.ndarray, level: str, dense: DenseChoice
 @pytest.mark.parametrize("dense", ["never", "always"])
 @pytest.mark.parametrize("level", THERE)
 def test_every_spike_and_state_of_random_programs(level: str, dense: DenseChoice) -> None:
-    native = 0
+    native = saturating = 0
     for seed in range(120):
         program = random_program(seed)
-        native += check(program, random_input(program, seed, steps=9), level, dense).startswith("native")
+        x = random_input(program, seed, steps=9)
+        ran = check(program, x, level, dense).startswith("native")
+        native += ran
+        saturating += ran and any(run_events(program, x, level, dense).saturated.values())
     assert native > 50, "most programs must run natively, or the test says nothing"
+    assert saturating > 10, "some states must leave their range, or their number says nothing"
 
 
 @pytest.mark.parametrize("kind", ["lif", "cubalif"])

@@ -8,9 +8,12 @@ import pytest
 from engine.data.batches import Split
 from engine.network.measure import measure
 from engine.program.event_tables import prepare_events
+from engine.program.manifest import build_manifest
+from engine.program.pack import payload
 from engine.program.runners import measure_program
 from engine.program.simulate import prepare_program
 from engine.program.taps import Unsupported
+from runtime import parse_program, run
 from tests.program.programs import adversarial_program, random_input, random_program
 
 
@@ -22,6 +25,9 @@ def test_activity_is_that_of_the_simulation() -> None:
         split = Split(x, np.zeros(len(x), dtype=np.int64))
         ran, expected = measure_program(program, split), measure(prepare_program(program), split)
         native += ran.runner.startswith("native")
+        if ran.saturated is not None:
+            held = parse_program(build_manifest(program, {}), payload(program))
+            assert ran.saturated == run(held, x).saturated
         np.testing.assert_array_equal(ran.activity.counts, expected.counts)
         for held, other in ((ran.activity.rates, expected.rates), (ran.activity.busy, expected.busy)):
             assert held.keys() == other.keys()

@@ -49,6 +49,12 @@ def test_report_is_complete_and_agrees_with_the_files(finished: tuple[Outcome, P
     assert program.program_bytes == (out / "program" / "payload.bin").stat().st_size
     assert program.mean_weight_bits <= 4
     assert runtime.verify_folder(out, program.program_digest).ok
+    evaluated = next(s for s in reversed(outcome.report.sections) if s.kind == "evaluate" and s.of == "program")
+    assert program.cost is not None
+    assert program.cost.samples == evaluated.accuracy.samples == 40
+    assert evaluated.cost == program.cost
+    assert evaluated.operations_per_sample == pytest.approx(program.cost.synaptic_operations, rel=0.2)
+    assert evaluated.saturations == program.saturations
     comparison = outcome.report.comparison
     assert comparison is not None
     assert comparison.drop_points == pytest.approx(

@@ -55,6 +55,7 @@ typedef struct {
     int32_t *index, *value; /* sample s writes from s·(steps·neurons + SLACK) on; value may be null */
     int32_t *final_v, *final_i, *final_n; /* [sample, neurons] */
     int64_t *read; /* [sample, neurons] or null */
+    int64_t *lost; /* [sample]: how often a membrane or current was limited to its range */
 } Layer;
 
 void spikebit_event_sizes(int64_t *sizes)
@@ -153,13 +154,22 @@ static void reset_by(const Layer *la, int64_t first, int64_t count, int32_t *res
     }
 }
 
-static void added(int64_t count, int32_t *restrict v, const int32_t *restrict a, const int32_t *bias, int32_t low, int32_t high)
+static inline int32_t limited(int32_t w, int32_t low, int32_t high)
 {
+    return w < low ? low : w > high ? high : w;
+}
+
+/* The sum, limited; returns how many were outside. */
+static int32_t added(int64_t count, int32_t *restrict v, const int32_t *restrict a, const int32_t *bias, int32_t low, int32_t high)
+{
+    int32_t lost = 0;
     if (bias) LOOP v[j] += bias[j];
     LOOP {
         const int32_t w = v[j] + a[j];
-        v[j] = w < low ? low : w > high ? high : w;
+        v[j] = limited(w, low, high);
+        lost += v[j] != w;
     }
+    return lost;
 }
 
 static void fire(const Layer *la, int64_t first, int64_t count, const int32_t *restrict v, int32_t *restrict n)
@@ -177,10 +187,12 @@ static void fire(const Layer *la, int64_t first, int64_t count, const int32_t *r
 
 /* The usual neuron in one pass: no current, one spike, no floor; leak, mode and bias are constants of each copy. */
 enum { SILENT, KEEPS, SAME_STEP, NEXT_STEP };
-static inline __attribute__((always_inline)) void plain(const Layer *la, int64_t first, int64_t count, int32_t *restrict v,
-                                                        int32_t *restrict n, const int32_t *restrict acc, int kind,
-                                                        int rounding, int mode, int has_bias)
+static inline __attribute__((always_inline)) int32_t plain(const Layer *la, int64_t first, int64_t count,
+                                                           int32_t *restrict v, int32_t *restrict n,
+                                                           const int32_t *restrict acc, int kind, int rounding, int mode,
+                                                           int has_bias)
 {
+    int32_t lost = 0;
     const int32_t low = la->low, high = la->high, bits = la->leak_v.bits;
     const int32_t *restrict m = FROM(la->leak_v.values, LEAK_V), *restrict at = FROM(la->fire_at, FIRE_AT);
     const int32_t *restrict sub = la->reset_sub + first, *restrict bias = FROM(la->bias, BIAS);
@@ -191,58 +203,64 @@ static inline __attribute__((always_inline)) void plain(const Layer *la, int64_t
         if (mode == NEXT_STEP) w -= n[j] ? sub[j] : 0;
         w += acc[j];
         if (has_bias) w += bias[j];
-        w = w < low ? low : w > high ? high : w;
+        const int32_t inside = limited(w, low, high);
+        lost += w != inside;
+        w = inside;
         if (mode != SILENT) {
             const int32_t fires = w >= at[j];
             n[j] = fires;
             if (mode == SAME_STEP) {
                 w -= fires ? sub[j] : 0;
+                lost += w < low;
                 w = w < low ? low : w;
             }
         }
         v[j] = w;
     }
+    return lost;
 }
 
 #define PLAIN(KIND, ROUNDING, MODE)                                                                                    \
-    if (la->bias) plain(la, first, count, v, n, acc, KIND, ROUNDING, MODE, 1);                                         \
-    else plain(la, first, count, v, n, acc, KIND, ROUNDING, MODE, 0);                                                  \
-    return 1;
+    if (la->bias) return plain(la, first, count, v, n, acc, KIND, ROUNDING, MODE, 1);                                  \
+    return plain(la, first, count, v, n, acc, KIND, ROUNDING, MODE, 0);
 #define PLAIN_MODES(KIND, ROUNDING)                                                                                    \
     if (!la->fires) { PLAIN(KIND, ROUNDING, SILENT) }                                                                  \
     if (la->reset == 0) { PLAIN(KIND, ROUNDING, KEEPS) }                                                               \
     if (la->late) { PLAIN(KIND, ROUNDING, NEXT_STEP) }                                                                 \
     PLAIN(KIND, ROUNDING, SAME_STEP)
 
-/* 0 where the rule is not a usual one. A reset by subtraction cannot exceed the maximum: its threshold is not negative. */
-static int update_plain(const Layer *la, int64_t first, int64_t count, int32_t *v, int32_t *n, const int32_t *acc)
+/* Saturations; -1 where the rule is not a usual one. A reset by subtraction cannot exceed the maximum: its threshold is not negative. */
+static int32_t update_plain(const Layer *la, int64_t first, int64_t count, int32_t *v, int32_t *n, const int32_t *acc)
 {
     const Leak *leak = &la->leak_v;
-    if (la->has_current || la->floor || la->drops || la->max_spikes > 1 || la->reset > 1) return 0;
-    if (la->late && la->before_leak && la->reset) return 0;
-    if (la->fires && la->reset == 1 && !la->positive) return 0;
+    if (la->has_current || la->floor || la->drops || la->max_spikes > 1 || la->reset > 1) return -1;
+    if (la->late && la->before_leak && la->reset) return -1;
+    if (la->fires && la->reset == 1 && !la->positive) return -1;
     if (leak->kind == 0) { PLAIN_MODES(0, 0) }
     if (leak->kind == 1 && leak->rounding == 0) { PLAIN_MODES(1, 0) }
     if (leak->kind == 2 && leak->rounding == 0) { PLAIN_MODES(2, 0) }
     if (leak->kind == 2 && leak->rounding == 2) { PLAIN_MODES(2, 2) }
-    return 0;
+    return -1;
 }
 
-static void update(const Layer *la, int64_t first, int64_t count, int32_t *v, int32_t *i, int32_t *n, int32_t *acc)
+/* One step of these neurons; how many values saturated. */
+static int32_t update(const Layer *la, int64_t first, int64_t count, int32_t *v, int32_t *i, int32_t *n, int32_t *acc)
 {
     int32_t old[TILE];
     const int32_t *enters = acc;
-    if (update_plain(la, first, count, v, n, acc)) return;
+    int32_t lost = update_plain(la, first, count, v, n, acc);
+    if (lost >= 0) return lost;
+    lost = 0;
     if (la->late && la->before_leak) reset_by(la, first, count, v, n);
     if (la->has_current) {
         if (la->current_old) memcpy(old, i, (size_t)count * sizeof *i);
         leaked(&la->leak_i, FROM(la->leak_i.values, LEAK_I), count, i);
-        added(count, i, acc, FROM(la->bias_i, BIAS_I), la->low, la->high);
+        lost += added(count, i, acc, FROM(la->bias_i, BIAS_I), la->low, la->high);
         enters = la->current_old ? old : i;
     }
     leaked(&la->leak_v, FROM(la->leak_v.values, LEAK_V), count, v);
     if (la->late && !la->before_leak) reset_by(la, first, count, v, n);
-    added(count, v, enters, FROM(la->bias, BIAS), la->low, la->high);
+    lost += added(count, v, enters, FROM(la->bias, BIAS), la->low, la->high);
     if (la->drops) {
         const int32_t *restrict to = FROM(la->reset_to, RESET_TO);
         LOOP v[j] = n[j] > 0 ? to[j] : v[j];
@@ -251,12 +269,20 @@ static void update(const Layer *la, int64_t first, int64_t count, int32_t *v, in
         const int32_t *restrict floor = FROM(la->floor, FLOOR);
         LOOP v[j] = v[j] < floor[j] ? floor[j] : v[j];
     }
-    if (!la->fires) return;
+    if (!la->fires) return lost;
     fire(la, first, count, v, n);
     if (!la->late && la->reset) {
         reset_by(la, first, count, v, n);
-        if (la->reset == 1) LOOP v[j] = v[j] < la->low ? la->low : v[j] > la->high ? la->high : v[j];
+        if (la->reset == 1) {
+            const int32_t low = la->low, high = la->high;
+            LOOP {
+                const int32_t w = v[j];
+                v[j] = limited(w, low, high);
+                lost += v[j] != w;
+            }
+        }
     }
+    return lost;
 }
 
 static int64_t emit(const Layer *la, int64_t first, int64_t count, const int32_t *restrict n, int64_t at)
@@ -312,7 +338,7 @@ static int64_t one_step(const Layer *la, int64_t s, int64_t t, int32_t *v, int32
     for (int64_t j = 0; j < la->neurons; j += TILE) {
         const int64_t count = la->neurons - j < TILE ? la->neurons - j : TILE;
         gather(la, kinds, j, count, ready, acc);
-        update(la, j, count, v + j, i + j, n + j, acc);
+        la->lost[s] += update(la, j, count, v + j, i + j, n + j, acc);
         if (la->fires) at = emit(la, j, count, n + j, at);
     }
     return at;
