@@ -6,16 +6,19 @@ Model (constants measured on one core of the development machine, to be read as 
   number of weights (a convolution's kernel counts once per weight, so convolutional networks are underestimated);
 * a training pass (forward, backward, update) is three such passes, a probe of the curvature is four;
 * memory is the process with torch, the data as float32, and every layer's state of a batch over all steps;
-* the program is the weights at the plan's or budget's mean width plus 16 bytes a neuron.
+* the program is the weights at the plan's or budget's mean width, and for thresholds, biases, leaks and exponents the
+  bound that intake found in the network (at 16-bit states, else in proportion); 16 bytes a neuron where there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from typing import Any
 
 from engine.specs.job import Job
 from engine.specs.recipes import RECIPES
+from engine.specs.sizes import weight_bytes
 from engine.specs.steps import EPOCHS, AllocateStep, EvaluateStep, FinetuneStep, SensitivityStep, Step, SweepStep
 
 OPERATIONS_PER_S = 8e9
@@ -23,7 +26,8 @@ NEURON_OPS = 40
 STEP_OVERHEAD_S = 60e-6  # one time step of the scan, per layer and batch
 START_S = 2.0  # child, torch, reading the inputs
 PROCESS_BYTES = 350 << 20
-NEURON_BYTES = 16
+NEURON_BYTES = 16  # of a program, where intake did not say
+STATE_BITS = 16  # of the plan that intake's bound is for
 TRAIN_FACTOR, PROBE_FACTOR = 3.0, 4.0
 EVALUATE_BATCH = 256
 
@@ -62,7 +66,7 @@ def estimate(job: Job, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> 
             cost = runs * epochs * TRAIN_FACTOR * passes(train, step.batch_size)
             seconds += cost if step.max_seconds is None else min(cost, runs * step.max_seconds)
         elif isinstance(step, AllocateStep):
-            program_bytes = _program_bytes(step, model, weights, neurons)
+            program_bytes = _program_bytes(step, model)
     if any(isinstance(step, SweepStep) for step in job.steps):
         program_bytes = None  # which of them it will be is found out by running them
     if not any(step.kind == "integerize" for step in job.steps):
@@ -94,13 +98,25 @@ def _flat(steps: Sequence[Step]) -> Iterator[Step]:
                     yield one
 
 
-def _program_bytes(step: AllocateStep, model: Mapping[str, Any], weights: int, neurons: int) -> int:
+def _program_bytes(step: AllocateStep, model: Mapping[str, Any]) -> int:
+    layers = [(str(name), int(number)) for name, number in model.get("weight_layers") or []]
     if step.plan is not None:
-        bits = {name: layer.bits for name, layer in step.plan.weights.items()}
-        weight_bits = sum(int(number) * bits.get(str(name), 8) for name, number in model.get("weight_layers") or [])
-    else:
-        widest = float(max(step.widths))
-        mean = widest if step.mean_weight_bits is None else min(widest, step.mean_weight_bits)
-        weight_bits = int(weights * mean)
-    size = -(-weight_bits // 8) + NEURON_BYTES * neurons
+        plan = step.plan
+        size = sum(
+            weight_bytes(number, plan.weights[name].bits if name in plan.weights else 8) for name, number in layers
+        )
+        fine = any(layer.granularity == "channel" for layer in plan.weights.values())
+        state_bits = max((neuron.state_bits for neuron in plan.neurons.values()), default=STATE_BITS)
+        return size + _rest(model, "channel" if fine else "layer", state_bits)
+    widest = float(max(step.widths))
+    mean = widest if step.mean_weight_bits is None else min(widest, step.mean_weight_bits)
+    size = sum(ceil(number * mean / 8) for _, number in layers) + _rest(model, step.granularity, step.neuron.state_bits)
     return size if step.program_bytes is None else min(size, step.program_bytes)
+
+
+def _rest(model: Mapping[str, Any], granularity: str, state_bits: int) -> int:
+    """All but the weights."""
+    rest = (model.get("program_rest_bytes") or {}).get(granularity)
+    if rest is None:
+        return NEURON_BYTES * sum(int(number) for _, number in model.get("neuron_layers") or [])
+    return ceil(int(rest) * state_bits / STATE_BITS)

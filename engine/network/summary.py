@@ -12,6 +12,7 @@ from engine.network.hints import preset_hints
 from engine.network.model import Connection, Flatten, Network, NeuronLayer, SumPool
 from engine.network.nodes import Conv1d, Conv2d, Input, Linear
 from engine.program.geometry import map_shape, sum_shape
+from engine.program.sizes import rest_bytes
 from engine.specs.target_memory import Block
 from engine.specs.targets import PROFILE_FIELDS, NetworkFacts
 
@@ -26,7 +27,8 @@ def summarise(graph: Graph, network: Network | None) -> dict[str, Any]:
     Returns:
         ``nodes``, ``parameters`` (weights and biases of the upload), ``float_bytes`` (4 each), ``input_shape``,
         ``repairs``, ``preset_hints`` (per preset: whether the file's numbers fit it, and why); with a network also
-        ``outputs``, ``weight_layers`` and ``neuron_layers`` as (name, number) in execution order, ``delayed_edges``.
+        ``outputs``, ``weight_layers`` and ``neuron_layers`` as (name, number) in execution order, ``delayed_edges``,
+        ``program_rest_bytes`` (most bytes of a program beyond its weights, by granularity of their scales).
     """
     parameters = sum(
         node.weight.size + (getattr(node, "bias", None) is not None) * node.weight.shape[0]
@@ -47,6 +49,7 @@ def summarise(graph: Graph, network: Network | None) -> dict[str, Any]:
         facts["weight_layers"] = [[c.name, int(c.weight.size)] for c in network.connections if c.weight is not None]
         facts["neuron_layers"] = [[layer.name, _size(layer.shape)] for layer in network.layers]
         facts["target_facts"] = target_facts(network).model_dump(mode="json")
+        facts["program_rest_bytes"] = {"layer": rest_bytes(network, "layer"), "channel": rest_bytes(network, "channel")}
         facts["delayed_edges"] = [list(edge) for edge in network.delayed_edges]
     return facts
 

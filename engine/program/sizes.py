@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Literal
 
 import numpy as np
 
+from engine.errors import NotRepresentable
 from engine.network.model import Array, Network, NeuronLayer, SumPool
 from engine.network.model import Connection as FloatConnection
 from engine.program.pack import packed_bytes, program_arrays, shrink
 from engine.program.program import INPUT, MAX_EXPONENT, IntArray, IntegerProgram
 from engine.program.rounding import leak_entry
-from engine.specs.plan import NeuronPlan, Plan
+from engine.specs.plan import NeuronPlan, Plan, WeightPlan
 from engine.specs.sizes import weight_bytes
 
 
@@ -80,6 +82,24 @@ def payload_bytes(network: Network, plan: Plan) -> int:
     for layer in network.layers:
         total += _layer_bound(network, layer, plan)
     return total
+
+
+def rest_bytes(network: Network, granularity: Literal["layer", "channel"]) -> int | None:
+    """What :func:`payload_bytes` counts beyond the weights, at the default widths of neurons.
+
+    Args:
+        network: as uploaded.
+        granularity: of all weights.
+
+    Returns:
+        None where a decay has no integers in the default leak form: only a plan says what it takes then.
+    """
+    plan = Plan(weights={c.name: WeightPlan(bits=8, granularity=granularity) for c in network.weighted})
+    weights = sum(c.weight.size for c in network.weighted if c.weight is not None)
+    try:
+        return payload_bytes(network, plan) - weights
+    except NotRepresentable:
+        return None
 
 
 def _connection_bound(network: Network, connection: FloatConnection, plan: Plan) -> int:

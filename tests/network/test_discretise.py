@@ -154,6 +154,8 @@ def test_maps_stand_before_and_after_weights() -> None:
     facts = summarise(image("in conv pool a flat fc b out"), network)
     assert len(facts.pop("preset_hints")) == len(PRESETS)
     assert facts.pop("target_facts")["neurons"] == 8  # without the output
+    rest = facts.pop("program_rest_bytes")
+    assert 0 < rest["layer"] <= rest["channel"] < 60
     assert facts == {
         "nodes": 8,
         "parameters": 26,
