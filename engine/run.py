@@ -154,7 +154,7 @@ def _expected_counts(inputs: Inputs, data: Dataset, network: Network) -> NDArray
 def _check_target(job: Job, network: Network) -> None:
     """Before any work: the API may not have known the network's facts."""
     if any(step.kind == "integerize" for step in job.steps):
-        found = network_violations(TARGETS[job.target], target_facts(network))
+        found = network_violations(TARGETS[job.target], target_facts(network), job.memory, job.state_bits)
         if found:
             detail = f"the network does not fit target {job.target!r}: {told(found)}"
             raise InvalidSpec("target_violated", detail, "/target")

@@ -35,7 +35,7 @@ def resolve(request: JobRequest) -> Job:
         code, pointer = ("invalid_step", "/options") if known else ("unknown_recipe", "/recipe")
         raise invalid(code, str(error.args[0]), pointer) from error
     except ContradictoryJob as error:
-        codes = {"/steps": "invalid_step", "/target": "target_violated"}
+        codes = {"/steps": "invalid_step", "/target": "target_violated", "/memory": "target_violated"}
         code = next((code for start, code in codes.items() if error.pointer.startswith(start)), "contradictory_gates")
         raise invalid(code, error.detail, error.pointer) from error
     except ValidationError as error:  # an option of a recipe's step

@@ -20,6 +20,6 @@ def check_target(job: Job, model: Mapping[str, Any]) -> None:
     facts = model.get("target_facts")
     if facts is None or not any(step.kind == "integerize" for step in job.steps):
         return
-    found = network_violations(TARGETS[job.target], NetworkFacts.model_validate(facts))
+    found = network_violations(TARGETS[job.target], NetworkFacts.model_validate(facts), job.memory, job.state_bits)
     if found:
         raise invalid("target_violated", f"the network does not fit target {job.target!r}: {told(found)}", "/target")

@@ -13,6 +13,7 @@ from engine.exports.nir import export_nir
 from engine.exports.tensors import MANIFEST, TENSORS, export_tensors
 from engine.exports.verilog import export_verilog
 from engine.program.program import IntArray, IntegerProgram
+from engine.specs.target_memory import UNSAID, Memory
 
 GOLDEN_VALUES = 1 << 16  # input values of the self-test's sample: its steps are cut to that
 
@@ -23,6 +24,7 @@ class Exported:
 
     files: dict[str, str]
     facts: dict[str, str]
+    memory: Memory = UNSAID  # least flash and RAM that the result takes, where the format knows
 
 
 Exporter = Callable[[IntegerProgram, IntArray, Path], Exported]
@@ -41,7 +43,8 @@ def write_c99(program: IntegerProgram, samples: IntArray, folder: Path) -> Expor
         "arrays on the stack, bytes of RAM": str(made.stack_bytes),
         "steps of the self-test": str(steps),
     }
-    return Exported({HEADER: "text/x-c", SOURCE: "text/x-c"}, facts)
+    least = Memory(flash_bytes=max(1, made.constant_bytes), ram_bytes=made.state_bytes + made.stack_bytes)
+    return Exported({HEADER: "text/x-c", SOURCE: "text/x-c"}, facts, least)
 
 
 def write_tensors(program: IntegerProgram, samples: IntArray, folder: Path) -> Exported:

@@ -11,6 +11,7 @@ from engine.specs.dynamics import AutoDynamics, Dynamics
 from engine.specs.plan import Plan
 from engine.specs.recipes import RECIPES, expand_recipe
 from engine.specs.steps import ExportFormat, ExportStep, Step, SweepStep
+from engine.specs.target_memory import UNSAID, Memory
 from engine.specs.targets import TARGETS, fit_steps, plan_violations, told
 
 LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._/-]{0,62}$")]
@@ -59,6 +60,7 @@ class JobRequest(Spec):
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     device: Literal["cpu", "cuda"] = "cpu"
     target: str = Field(default="generic", description="What the program has to fit: a name of GET /v1/targets")
+    memory: Memory = Field(default=UNSAID, description="Of your machine, for a target that takes it (c99)")
     exports: tuple[ExportFormat, ...] = Field(
         default=(), description="Written after integerize, beside those of the steps and the target's own"
     )
@@ -88,6 +90,15 @@ class Job(Spec):
     seed: int = 0
     device: Literal["cpu", "cuda"] = "cpu"
     target: str = "generic"
+    memory: Memory = UNSAID
+
+    @property
+    def state_bits(self) -> int:
+        """The narrowest states that the job's allocate steps ask for; 8 where there are none."""
+        asked = [step.neuron.state_bits for step in self.steps if step.kind == "allocate" and step.plan is None]
+        plans = [step.plan for step in self.steps if step.kind == "allocate" and step.plan is not None]
+        asked += [neuron.state_bits for plan in plans for neuron in plan.neurons.values()]
+        return min(asked, default=8)
 
 
 class ContradictoryJob(ValueError):
@@ -127,6 +138,9 @@ def resolve_job(request: JobRequest, dynamics: Dynamics | None = None) -> Job:
     else:
         steps = request.steps or ()
     steps = _for_target(request.target, _with_exports(request.exports, steps))
+    if request.memory != UNSAID and not TARGETS[request.target].user_memory:
+        takers = ", ".join(target.name for target in TARGETS.values() if target.user_memory)
+        raise ContradictoryJob(f"memory belongs to targets that take it: {takers}", "/memory")
     _check_order(steps)
     _check_gates(request.gates, steps)
     return Job(
@@ -138,6 +152,7 @@ def resolve_job(request: JobRequest, dynamics: Dynamics | None = None) -> Job:
         seed=request.seed,
         device=request.device,
         target=request.target,
+        memory=request.memory,
     )
 
 

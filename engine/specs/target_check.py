@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.specs.target_memory import most_outputs, needs, unplaced
+from engine.specs.target_memory import UNSAID, Memory, most_outputs, needs, unplaced, weights_of
 from engine.specs.targets import NetworkFacts, Target, Violation, violation
 
 
-def network_violations(target: Target, facts: NetworkFacts) -> tuple[Violation, ...]:
+def network_violations(
+    target: Target, facts: NetworkFacts, memory: Memory = UNSAID, state_bits: int = 8
+) -> tuple[Violation, ...]:
     """Limits that no plan can mend.
+
+    Args:
+        target: what is to hold the network.
+        facts: of the network.
+        memory: of the user's own machine.
+        state_bits: of the states that are asked for: what RAM has to hold.
 
     Example:
         >>> from engine.specs.targets import TARGETS
@@ -19,7 +27,7 @@ def network_violations(target: Target, facts: NetworkFacts) -> tuple[Violation, 
     """
     return (
         *_neurons(target, facts), *_sizes(target, facts), *_graph(target, facts), *_levels(target, facts),
-        *_memory(target, facts),
+        *_memory(target, facts), *_user_memory(facts, memory, state_bits),
     )  # fmt: skip
 
 
@@ -47,6 +55,8 @@ def _sizes(target: Target, facts: NetworkFacts) -> Iterator[Violation]:
         ("inputs", facts.inputs, target.inputs),
         ("neurons", facts.neurons, target.neurons),
         ("outputs", facts.outputs, target.outputs),
+        ("weights", _weights(facts), target.weights),
+        ("memory_bytes", _weights(facts), target.memory_bytes),  # a byte a weight, and nothing else
     ):
         if most is not None and value > most:
             change = f"reduce {limit} by {value - most}"
@@ -101,3 +111,22 @@ def _memory(target: Target, facts: NetworkFacts) -> Iterator[Violation]:
         yield violation(
             "memory", ", ".join(left), allowed, f"make {len(left)} of the layers smaller, or leave them out"
         )
+
+
+def _weights(facts: NetworkFacts) -> int:
+    return sum(weights_of(block) for block in facts.blocks.values())
+
+
+def _user_memory(facts: NetworkFacts, memory: Memory, state_bits: int) -> Iterator[Violation]:
+    """The least that the C99 export needs: a byte a weight; per neuron its states and a byte for its spikes."""
+    word = next(size for size in (1, 2, 4) if state_bits <= 8 * size)
+    states = 2 if all(kind in ("cubalif", "cubali") for kind in facts.kinds.values()) else 1
+    neurons = facts.neurons + facts.outputs
+    for limit, need, have, what in (
+        ("flash_bytes", _weights(facts), memory.flash_bytes, "weights"),
+        ("ram_bytes", neurons * (states * word + 1), memory.ram_bytes, "neurons, or narrower states"),
+    ):
+        if have is not None and need > have:
+            yield violation(
+                limit, f"at least {need}", f"at most {have}", f"reduce {limit} by {need - have}: fewer {what}"
+            )

@@ -1,8 +1,8 @@
-"""Memories of a chip's cores: what each layer needs there, and whether all layers find a core (torch-free).
+"""Memories: those of a chip's cores, of a whole chip, of a microcontroller that the user names (torch-free).
 
-Source: sinabs 3.1.3, ``backend.dynapcnn``: ``DynapcnnLayer.memory_summary`` for the needs, ``chips.dynapcnn`` for the
-sizes, ``mapping`` for the assignment of one layer to one core. With f outputs, c inputs, a kernel of kh × kw and f maps
-of h × w, ``pow2`` rounding up to a power of two::
+Cores, source: sinabs 3.1.3, ``backend.dynapcnn``: ``DynapcnnLayer.memory_summary`` for the needs, ``chips.dynapcnn``
+for the sizes, ``mapping`` for the assignment of one layer to one core. With f outputs, c inputs, a kernel of kh × kw
+and f maps of h × w, ``pow2`` rounding up to a power of two::
 
     kernel = c · pow2(kh·kw) · pow2(f),   neurons = f · pow2(h) · pow2(w),   biases = f or 0
 """
@@ -14,6 +14,16 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field
 
 from engine.specs.base import Spec
+
+
+class Memory(Spec):
+    """What the user's own machine has, in bytes; None: not said."""
+
+    flash_bytes: int | None = Field(default=None, gt=0)
+    ram_bytes: int | None = Field(default=None, gt=0)
+
+
+UNSAID = Memory()
 
 
 class Core(Spec):
@@ -30,6 +40,12 @@ class Block(Spec):
     kernel: tuple[int, int, int, int] = Field(description="Outputs, inputs, kernel rows, kernel columns")
     maps: tuple[int, int] = Field(default=(1, 1), description="Rows and columns of the weighted sum")
     biased: bool = False
+
+
+def weights_of(block: Block) -> int:
+    """Weights that are stored: a linear layer's kernel is as large as what it reads."""
+    outputs, inputs, rows, columns = block.kernel
+    return outputs * inputs * rows * columns
 
 
 def needs(block: Block) -> Core:

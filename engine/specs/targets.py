@@ -58,8 +58,16 @@ class Target(Spec):
     )
     input_range: tuple[int, int] | None = Field(default=None, description="Input values of a step that fit")
     cores: tuple[Core, ...] | None = Field(default=None, description="Memories; each weight layer takes one of them")
+    weights: int | None = Field(default=None, description="Most weights, whatever their width")
+    memory_bytes: int | None = Field(default=None, description="All on-chip memory: a weight takes a byte at least")
+    user_memory: bool = Field(default=False, description="`memory` in a job says what flash and RAM there are")
     export: ExportFormat | None = Field(default=None, description="The export that a job for this target writes")
+    sources: dict[str, str] = Field(default_factory=dict, description="Limit → its source, where not `source`")
     unconfirmed: tuple[str, ...] = ()
+    unknown: dict[str, str] = Field(
+        default_factory=dict,
+        description="What surely is limited, but by no figure that was found: why it is not checked",
+    )
 
 
 class Violation(Spec):
@@ -98,6 +106,8 @@ TARGETS: dict[str, Target] = {
         Target(name="generic", title="Any machine with integers", source="docs/program.md"),
         Target(
             name="c99", title="Microcontrollers, by the C99 export", source="docs/exports/c99.md", export="c99",
+            user_memory=True,
+            unknown={"code size": "depends on compiler and options; constants and states are counted"},
         ),
         Target(
             name="loihi2", title="Intel Loihi 2 by Lava",
@@ -111,12 +121,22 @@ TARGETS: dict[str, Target] = {
                 "reset_timing": ("same_step",), "membrane_floor": ("none",), "start": ("zero",), "current": ("new",),
                 "readout": ("spike_count",),
             },
+            neurons=1_000_000, weights=120_000_000,
+            sources=dict.fromkeys(
+                ("neurons", "weights"),
+                "Intel, Loihi 2 technology brief (2021): 1 million neurons, 120 million synapses",
+            ),
+            unknown={
+                "memory of a core": "how Lava's compiler fills the 128 cores of a chip is not public",
+                "fan-in, fan-out": "in no source that was read",
+            },
         ),
         Target(
             name="speck", title="SynSense Speck (DYNAP-CNN) by Sinabs", source="sinabs 3.1.3, backend.dynapcnn",
             weight_bits=8, state_bits=16, kinds=("if",), leaks=("none",), leak=NoLeak(), resets=("subtract",),
             granularity="layer", layers=9, connections=("linear", "conv2d"), recurrent=False, delays=False,
             profile={"reset_timing": ("same_step",), "start": ("zero",)},
+            unknown={"fan-out": "to how many others a core may send: not in the code that was read"},
             cores=tuple(
                 Core(kernel=kernel * _K, neurons=neurons * _K, biases=_K)
                 for kernel, neurons in zip(
@@ -130,16 +150,23 @@ TARGETS: dict[str, Target] = {
             resets=("subtract",), max_spikes=31, granularity="layer", inputs=16, neurons=1000, outputs=8,
             connections=("linear",), pools=False, delays=False,
             profile={"reset_timing": ("same_step",), "membrane_floor": ("none",), "start": ("zero",)},
-            unconfirmed=("state_bits", "inputs"),
+            unconfirmed=("state_bits",),
+            unknown={"fan-out": "checked by samna's validate_configuration, whose code is not public"},
         ),
         Target(
             name="spinnaker2", title="SpiNNaker2 by py-spinnaker2", source="py-spinnaker2, its NIR loader",
             weight_bits=8, kinds=("if", "lif", "cubalif"), resets=("subtract", "to_value"), max_spikes=1,
-            granularity="layer",
+            granularity="layer", memory_bytes=152 * 128 * _K,
+            sources={"memory_bytes": "SpiNNaker2 datasheet 0.03 (2021): 152 processors of 128 KiB, code included"},
+            unknown={
+                "neurons of a core": "not in the loader", "fan-in": "not in the loader",
+                "external memory": "two LPDDR4 ports; whether weights may lie there is not in the loader",
+            },
         ),
         Target(
             name="fpga", title="FPGA flows, by the Verilog export: any width", source="docs/exports/verilog.md",
             max_spikes=1, connections=("linear",), pools=False, delays=False, export="verilog",
+            unknown={"memory": "the device's; the export's report says what bits of memory the program needs"},
         ),
     )
 }  # fmt: skip

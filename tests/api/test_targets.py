@@ -15,8 +15,9 @@ from engine.network.summary import target_facts
 from engine.specs.job import ContradictoryJob, JobRequest, resolve_job
 from engine.specs.steps import AllocateStep, ExportStep
 from engine.specs.target_check import network_violations
-from engine.specs.target_memory import Block, needs
-from engine.specs.targets import TARGETS
+from engine.specs.target_memory import Block, Memory, needs
+from engine.specs.targets import TARGETS, NetworkFacts
+from tests.api.conftest import MODEL_SUMMARY, Api
 from tests.conftest import ROOT
 from tests.program.networks import convolutional, memoryless, recurrent
 
@@ -148,3 +149,85 @@ def test_every_limit_of_the_data_is_on_the_page() -> None:
         assert target.title in page
         for field in target.unconfirmed:
             assert field in page
+        for limit, source in target.sources.items():
+            assert getattr(target, limit) is not None
+            assert f"{source}" in page
+        for what, why in target.unknown.items():
+            assert f"| `{target.name}` | {what} | {why} |" in page
+
+
+def big(facts: NetworkFacts, rows: int, columns: int) -> NetworkFacts:
+    return facts.model_copy(update={"blocks": {"fc": Block(kernel=(rows, columns, 1, 1))}})
+
+
+def test_whole_chips_hold_so_many_weights_and_neurons() -> None:
+    facts = target_facts(recurrent("lava", "lif"))
+    for name, rows, columns, limit in (
+        ("loihi2", 120_000, 1001, "weights"),
+        ("spinnaker2", 20_000, 1000, "memory_bytes"),
+    ):
+        (violation,) = network_violations(TARGETS[name], big(facts, rows, columns))
+        assert violation.limit == limit
+        assert violation.nearest == f"reduce {limit} by {rows * columns - int(violation.allowed.split()[-1])}"
+        assert network_violations(TARGETS[name], big(facts, 1000, 1000)) == ()
+    many = facts.model_copy(update={"neurons": 1_000_001})
+    assert [one.limit for one in network_violations(TARGETS["loihi2"], many)] == ["neurons"]
+
+
+def test_the_memory_of_a_microcontroller_is_the_users() -> None:
+    facts = {"target_facts": target_facts(recurrent("snntorch-leaky", "lif")).model_dump(mode="json")}
+    weights, neurons = 12 * 9 + 9 * 9 + 9 * 4, 13
+    fits = Memory(flash_bytes=weights, ram_bytes=3 * neurons)
+    check_target(job("c99", memory=fits), facts)
+    for field, less in (("flash_bytes", weights - 1), ("ram_bytes", 3 * neurons - 1)):
+        tight = job("c99", memory=fits.model_copy(update={field: less}))
+        with pytest.raises(
+            Problem, match=rf"{field}: found at least {less + 1}, allowed at most {less} \(nearest"
+        ) as refused:
+            check_target(tight, facts)
+        assert refused.value.code == "target_violated"
+    with pytest.raises(ContradictoryJob, match="memory belongs to targets that take it: c99") as misplaced:
+        job("xylo", memory=fits)
+    assert misplaced.value.pointer == "/memory"
+
+
+BREAKS: dict[str, tuple[dict[str, Any], str]] = {
+    "generic": ({"max_spikes": 1 << 20}, "max_spikes"),
+    "c99": ({"max_spikes": 1 << 20}, "max_spikes"),
+    "loihi2": ({"pooled": ("fc1",)}, "pools"),
+    "speck": ({"kinds": {"a": "lif"}}, "kinds"),
+    "xylo": ({"outputs": 9}, "outputs"),
+    "spinnaker2": ({"kinds": {"a": "cubali"}}, "kinds"),
+    "fpga": ({"connections": {"fc1": "conv2d"}}, "connections"),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_target_refuses_over_http_before_anything_is_queued(name: str, api: Api) -> None:
+    changed, limit = BREAKS[name]
+    facts = target_facts(recurrent("lava", "lif")).model_copy(update=changed).model_dump(mode="json")
+    body = {"model": api.model(MODEL_SUMMARY | {"target_facts": facts}), "dataset": api.dataset(), "target": name}
+    body |= {"recipe": "hessian-mixed"}
+    for query in ({}, {"dry_run": "true"}):
+        answer = api.http.post("/v1/jobs", params=query, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "target_violated"), answer.text
+        assert f"{limit}: found" in answer.json()["detail"]
+        assert "(nearest: " in answer.json()["detail"]
+    assert api.http.get("/v1/jobs").json()["items"] == []
+
+
+def test_memory_over_http(api: Api) -> None:
+    facts = target_facts(recurrent("snntorch-leaky", "lif")).model_dump(mode="json")
+    body = {
+        "model": api.model(MODEL_SUMMARY | {"target_facts": facts}),
+        "dataset": api.dataset(),
+        "recipe": "hessian-mixed",
+        "target": "c99",
+    }
+    small = api.http.post("/v1/jobs", json=body | {"memory": {"flash_bytes": 100}})
+    assert (small.status_code, small.json()["code"]) == (422, "target_violated")
+    assert "flash_bytes: found at least 225, allowed at most 100" in small.json()["detail"]
+    wrong = api.http.post("/v1/jobs", json=body | {"target": "generic", "memory": {"ram_bytes": 100}})
+    assert (wrong.status_code, wrong.json()["code"]) == (422, "target_violated")
+    enough = api.http.post("/v1/jobs", params={"dry_run": "true"}, json=body | {"memory": {"flash_bytes": 32768}})
+    assert enough.status_code == 200

@@ -11,7 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from engine.errors import NotRepresentable
 from engine.exports.c99 import HEADER, SOURCE, export_c99
+from engine.exports.registry import write_c99
+from engine.specs.target_memory import Memory
+from engine.steps.export import check_memory
 from tests.exports.compiled import CC, STRICT, compiled, reference
 from tests.program.programs import adversarial_program, random_input, random_program
 
@@ -85,3 +89,17 @@ def test_nothing_of_libc_no_heap_and_a_size_that_is_printed(tmp_path: Path) -> N
             ["nm", "--undefined-only", "spikebit_program.o"], cwd=tmp_path, capture_output=True, text=True, check=True
         )
         assert {line.split()[-1] for line in names.stdout.splitlines()} <= {"memset", "memcpy", "_GLOBAL_OFFSET_TABLE_"}
+
+
+def test_a_program_beyond_the_machine_is_refused_after_the_export(tmp_path: Path) -> None:
+    program = random_program(3)
+    made = write_c99(program, random_input(program, 3), tmp_path)
+    flash, ram = made.memory.flash_bytes, made.memory.ram_bytes
+    assert flash is not None
+    assert ram is not None
+    check_memory("c99", made.memory, Memory(flash_bytes=flash, ram_bytes=ram))
+    check_memory("c99", made.memory, Memory())
+    for tight in (Memory(flash_bytes=flash - 1), Memory(ram_bytes=ram - 1)):
+        with pytest.raises(NotRepresentable, match="code apart; allowed") as refused:
+            check_memory("c99", made.memory, tight)
+        assert refused.value.code == "target_violated"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import tomllib
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from engine.kernels.event import event_library
 from engine.program.program import IntegerProgram
 from engine.program.write import write_program
 from runtime import read_program, run
 from runtime.apply import apply_program, read_samples
 from runtime.cost import count_operations
 from runtime.errors import ProgramError
+from runtime.runners import GROUP, choose
+from tests.conftest import ROOT
 from tests.program.programs import random_input, random_program
 
 
@@ -105,3 +111,46 @@ def test_a_file_of_junk_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(b"junk")
     with pytest.raises(ProgramError, match="cannot be read"):
         read_samples(tmp_path / "x.npz")
+
+
+def test_every_runner_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's runner by its entry point, as an installed package offers it."""
+    entry = EntryPoint("native", "engine.program.plugin:native", GROUP)
+    monkeypatch.setattr("runtime.runners.entry_points", lambda group: [entry] if group == GROUP else [])
+    monkeypatch.setattr("runtime.runners.WORTH", 0)
+    ran = 0
+    for seed in range(12):
+        program = random_program(seed)
+        x = random_input(program, seed, samples=40)
+        write_program(program, tmp_path / str(seed), x[:1], {})
+        worth = 1 if program.input.scale is None else float(program.input.scale)
+        expected = apply_program(tmp_path / str(seed), x * worth, runner="numpy")
+        found = apply_program(tmp_path / str(seed), x * worth, runner="auto")
+        assert found.runner == "native" or found.runner.startswith("numpy (native: ")
+        ran += found.runner == "native"
+        np.testing.assert_array_equal(found.counts, expected.counts)
+        for name in ("clamped", "saturated", "operations", "energy"):
+            assert getattr(found, name) == getattr(expected, name)
+    assert ran > 3 or event_library()[0] is None
+    quick = apply_program(tmp_path / "11", x * worth, runner="numpy", cost=False)  # the last one
+    assert (quick.operations, quick.energy) == (None, None)
+
+
+def test_auto_loads_another_runner_only_for_much_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = _trace(random_program(5), random_input(random_program(5), 5))[0]
+    assert choose(program, "auto", 10)[1] == "numpy (quicker than loading another for so little)"
+    monkeypatch.setattr("runtime.runners.entry_points", lambda group: [])
+    assert choose(program, "auto", 10**12)[1] == "numpy (no other is installed)"
+    with pytest.raises(ProgramError, match="no runner 'native' is installed; there are: numpy"):
+        choose(program, "native")
+    broken = EntryPoint("native", "engine.nowhere:native", GROUP)
+    monkeypatch.setattr("runtime.runners.entry_points", lambda group: [broken])
+    assert choose(program, "auto", 10**12)[1].startswith("numpy (native: No module named")
+    with pytest.raises(ProgramError, match="runner native: No module named"):
+        choose(program, "native")
+
+
+def test_the_package_offers_the_native_runner() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][GROUP]
+    module, _, function = declared["native"].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))

@@ -40,6 +40,10 @@ def quantize(
     target: Annotated[
         str | None, typer.Option(metavar="NAME", help="What the program has to fit, as GET /v1/targets lists them.")
     ] = None,
+    flash: Annotated[
+        int | None, typer.Option(metavar="BYTES", min=1, help="Of your machine, for --target c99.")
+    ] = None,
+    ram: Annotated[int | None, typer.Option(metavar="BYTES", min=1, help="Of your machine, for --target c99.")] = None,
     export: Annotated[
         list[str] | None,
         typer.Option(
@@ -66,6 +70,7 @@ def quantize(
         "program_bytes": max_bytes,
         "gates": _given(max_accuracy_drop_points=max_drop, max_program_bytes=max_bytes, max_mean_weight_bits=avg_bits),
         "target": target,
+        "memory": _given(flash_bytes=flash, ram_bytes=ram) or None,
         "exports": export or None,
         "expect": expect,
         "seed": seed,
