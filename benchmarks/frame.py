@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, str] = {
     "plans": "benchmarks.plans",
     "prediction": "benchmarks.prediction",
     "quality": "benchmarks.quality",
+    "quality-full": "benchmarks.quality_full",
     "scaling": "benchmarks.scaling",
     "service": "benchmarks.scale",
     "simulation": "benchmarks.simulation",

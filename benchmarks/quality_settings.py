@@ -33,7 +33,13 @@ class Setting:
     cases: tuple[Case, ...]
 
 
-def _mixed(bits: float, cases: tuple[Case, ...], name: str, *, control: bool = False, **allocate: Any) -> Setting:
+def narrow_states(bits: int) -> dict[str, Any]:
+    """Options of ``allocate.neuron``: states that hold ±1.25 thresholds, as fine as their width allows."""
+    return {"state_bits": bits, "fraction_bits": bits - 1, "range_thresholds": 1.25}
+
+
+def mixed(bits: float, cases: tuple[Case, ...], name: str, *, control: bool = False, **allocate: Any) -> Setting:
+    """``hessian-mixed`` at so many mean bits; ``allocate``: further options of that step."""
     options: dict[str, Any] = {**TRACE_ALONE} | ({} if control else {**NO_CONTROL})
     if allocate:
         options["allocate"] = allocate
@@ -44,19 +50,17 @@ def _recipe(name: str, cases: tuple[Case, ...], **fields: Any) -> Setting:
     return Setting(name, {"recipe": name, **fields}, cases)
 
 
-BASE = _mixed(4.0, NETWORKS, "at_0.2", control=True)
+BASE = mixed(4.0, NETWORKS, "at_0.2", control=True)
 # Bound on the mean drop in points → setting, reductions that must and should be reached.
 LEVELS = (
     (0.2, BASE, 0.86, 0.91),
-    (0.5, _mixed(3.6, NETWORKS, "at_0.5"), 0.88, 0.92),
-    (1.0, _mixed(3.0, NETWORKS, "at_1.0"), 0.90, 0.93),
+    (0.5, mixed(3.6, NETWORKS, "at_0.5"), 0.88, 0.92),
+    (1.0, mixed(3.0, NETWORKS, "at_1.0"), 0.90, 0.93),
 )
 PTQ = _recipe("ptq", NETWORKS)
 STATE_BITS = 8
-STATE = _mixed(
-    4.0, SMALL, "state8", neuron={"state_bits": STATE_BITS, "fraction_bits": STATE_BITS - 1, "range_thresholds": 1.25}
-)
-LEAK = _mixed(4.0, LEAKY, "shift_leak", neuron={"leak": {"kind": "shift", "k": 1}})
+STATE = mixed(4.0, SMALL, "state8", neuron=narrow_states(STATE_BITS))
+LEAK = mixed(4.0, LEAKY, "shift_leak", neuron={"leak": {"kind": "shift", "k": 1}})
 PAPER = _recipe("hessian-paper", (DIGITS, CONVOLUTIONAL), options=NO_CONTROL)
 RECIPES = (
     *(_recipe(name, SHOWN, options=NO_CONTROL) for name in ("lsq", "soft-sigmoid", "loihi-qat", "squat", "mint")),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import quality
+from benchmarks import quality, quality_full
 from benchmarks.frame import Absent, Measured, collect
 from benchmarks.quality_settings import BASE, LEAK, LEVELS, PAPER, PTQ, RECIPES, SEEDS, SETTINGS, STATE
 from engine.network.discretise import discretise
@@ -125,3 +125,31 @@ def test_a_network_that_is_not_there_is_absent() -> None:
     assert isinstance(rows["paper.cnn_sinabs.drop"], Absent)
     assert isinstance(rows["paper.digits.drop"], Measured)
     assert {f"recipe.{s.name}.mean_drop" for s in RECIPES} <= set(rows)
+
+
+def test_plans_of_all_networks_and_their_mean() -> None:
+    def pair(name: str, gain: float) -> list[dict[str, Any]]:
+        return [
+            {"seed": seed, "side": side, "accuracy": 0.9 + gain * (side == "mixed") / 100}
+            for seed in quality_full.SEEDS
+            for side in ("uniform", "mixed")
+        ]
+
+    names = [case.name for case in quality_full.NETWORKS]
+    findings = list(quality_full._gains({names[0]: pair(names[0], 2.0), names[1]: pair(names[1], -1.0)}))
+    rows = collect(quality_full.ROWS, iter(findings))
+    assert rows[quality_full.MEAN]["value"] == pytest.approx(0.5)
+    assert rows[quality_full.MEAN]["ok"]
+    assert rows[f"{names[2]}.mixed_minus_uniform"]["value"] is None
+
+
+def test_narrow_states_are_paired_by_seed() -> None:
+    settings = (quality_full.WIDE, quality_full.NARROW, quality_full.STRETCH)
+    found = {s.name: {c.name: [record(k, 0.1) for k in quality_full.SEEDS] for c in s.cases} for s in settings}
+    for name in found["state6"]:
+        found["state6"][name] = [record(k, 0.1 + 0.5) for k in quality_full.SEEDS]
+    rows = {row.name: row for row in quality_full.summarise(found)}
+    row = rows["state6.extra_drop"]
+    assert isinstance(row, Measured)
+    assert row.value == pytest.approx(0.5)
+    assert set(rows) == {r.name for r in quality_full.ROWS if "mixed_minus" not in r.name}
