@@ -25,6 +25,7 @@ from engine.program.bounds import FLOAT32_EXACT
 from engine.program.exponents import power_of_two_scale, split_exponents
 from engine.program.geometry import apply_maps, sum_shape
 from engine.program.integerize import IntegerWeights, integerize, pool_factor
+from engine.program.levels import integer_levels, step_of
 from engine.program.narrow import narrow
 from engine.program.program import MAX_EXPONENT, IntArray, IntegerProgram, state_limits
 from engine.program.rounding import check_programmable, leak_entry
@@ -106,7 +107,19 @@ def start_training(
             parameters[f"threshold:{layer.name}"] = torch.as_tensor(shrink(layer.threshold), device=device).clone()
     plan = plan.model_copy(update={"neurons": neurons})
     form = QuantizedForm(network, plan, input_range, exponents, fixed, frozenset(rows), device)
-    return form, {name: value.to(torch.float64) for name, value in parameters.items()}
+    parameters = {name: value.to(torch.float64) for name, value in parameters.items()}
+    return form, with_ranges(form, parameters)
+
+
+def with_ranges(form: QuantizedForm, parameters: Mapping[str, Tensor]) -> Parameters:
+    """Parameters whose input ranges, where a quantizer trains them apart from its step, are those of the step."""
+    ranges = {
+        f"log2_range:{c.name}": torch.log2(step_of(form, c, base_scale(form, parameters, layer))).detach().flatten()
+        for layer in form.network.layers
+        for c in form.network.into(layer.name)
+        if c.weight is not None and quantizer(form.plan.weights[c.name].quantizer).own_range
+    }
+    return {**parameters, **ranges}
 
 
 def prepare_quantized(form: QuantizedForm, parameters: Mapping[str, Tensor], phase: Phase | None = None) -> Prepared:
@@ -152,7 +165,7 @@ def to_program(form: QuantizedForm, parameters: Mapping[str, Tensor]) -> Integer
             scales[layer.name] = u.cpu().numpy()
             for connection in form.network.into(layer.name):
                 if connection.weight is not None:
-                    levels = _levels(form, parameters, connection, layer, u)
+                    levels = integer_levels(form, parameters, connection, u)
                     exponent = np.asarray(form.exponents[connection.name], dtype=np.int64)
                     weights[connection.name] = IntegerWeights(levels.cpu().numpy().astype(np.int64), exponent)
     return integerize(with_parameters(form.network, parameters), form.plan, weights, scales, form.input_range)
@@ -297,7 +310,7 @@ def _synapse(
         exponent = round(np.log2(pool_factor(connection) / form.fixed_scales[layer.name]))
         gain = torch.full((), 2.0 ** (exponent + fraction), dtype=torch.float64, device=form.device)
         return Synapse(unscaled, None, None, gain)
-    levels = _levels(form, parameters, connection, layer, u, phase)
+    levels = integer_levels(form, parameters, connection, u, phase)
     exponents = torch.as_tensor(np.asarray(form.exponents[connection.name]), dtype=torch.float64, device=form.device)
     if exponents.dim():
         exponents = exponents.reshape(-1, *[1] * (len(layer.shape) - 1))
@@ -305,28 +318,6 @@ def _synapse(
     bound = connection.weight[0].size * level_range(bits)[1] * highest
     exact = torch.float32 if bound <= FLOAT32_EXACT else torch.float64
     return Synapse(unscaled, levels.to(exact), None, torch.exp2(exponents + fraction))
-
-
-def _levels(
-    form: QuantizedForm,
-    parameters: Mapping[str, Tensor],
-    connection: Connection,
-    layer: NeuronLayer,
-    u: Tensor,
-    phase: Phase | None = None,
-) -> Tensor:
-    """Integer weights of one connection, held in float64."""
-    plan = form.plan.weights[connection.name]
-    weight = parameters[f"weight:{connection.name}"] * pool_factor(connection)
-    exponents = torch.as_tensor(np.asarray(form.exponents[connection.name]), dtype=torch.float64, device=form.device)
-    step = u.flatten() * torch.exp2(exponents)
-    step = step.reshape(-1, *[1] * (weight.dim() - 1)) if step.numel() > 1 else step.reshape(())
-    method = quantizer(plan.quantizer)
-    if phase is None:
-        return method.levels(weight, step, plan.bits)
-    if phase.share < 1.0 and float(torch.rand((), generator=phase.generator)) >= phase.share:
-        return weight / step
-    return method.training_levels(weight, step, plan.bits, phase)
 
 
 def _one_scale_per_row(network: Network, layer: NeuronLayer, into: list[Connection], plan: Plan) -> bool:

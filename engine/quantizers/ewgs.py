@@ -20,7 +20,8 @@ class Ewgs(Lsq):
 
         ∂L/∂x = g · (1 + δ · sign(g) · (x − q(x)))   inside the range, x = w/s;   δ = 5e-3
 
-    Their quantizer trains an input range and an output scale apart; here both are the step.
+    As there, the input range is trained apart from the output scale (DuQ): weights are rounded in steps of ``a/Qp`` and
+    stand for multiples of ``c/Qp``; both begin as the MSE-optimal step. A program knows c alone.
 
     Example:
         >>> from engine.quantizers.form import Phase
@@ -32,6 +33,7 @@ class Ewgs(Lsq):
     """
 
     name = "ewgs"
+    own_range = True
 
     def training_levels(self, weight: Tensor, scale: Tensor, bits: int, phase: Phase) -> Tensor:
         """The program's levels with the gradient above."""

@@ -76,6 +76,10 @@ class Quantizer(Protocol):
     def free_scale(self) -> bool:
         """Whether the scale may be chosen and trained."""
 
+    @property
+    def own_range(self) -> bool:
+        """Whether the range in which weights are rounded is trained apart from what a level stands for."""
+
     def parameters(self, weight: Tensor, bits: int, granularity: Granularity) -> Tensor:
         """Starting scale, detached, in the weight's dtype and on its device."""
 

@@ -30,6 +30,7 @@ class Lsq:
 
     name = "lsq"
     free_scale = True
+    own_range = False
 
     def parameters(self, weight: Tensor, bits: int, granularity: Granularity) -> Tensor:
         """MSE-optimal step of the layer (0-d) or of each output channel (``[out, 1, ...]``)."""

@@ -153,8 +153,9 @@ def validate(
 
 def _groups(leaves: Parameters, scale_rate: float) -> list[dict[str, Any]]:
     """Parameters by learning rate: Adam makes the LSQ paper's gradient scale void, so the rate takes its place."""
-    scales = [leaf for name, leaf in leaves.items() if name.startswith("log2_scale:")]
-    rest = [leaf for name, leaf in leaves.items() if not name.startswith("log2_scale:")]
+    kinds = ("log2_scale:", "log2_range:")
+    scales = [leaf for name, leaf in leaves.items() if name.startswith(kinds)]
+    rest = [leaf for name, leaf in leaves.items() if not name.startswith(kinds)]
     groups: list[dict[str, Any]] = [{"params": rest, "factor": 1.0}]
     return [*groups, {"params": scales, "factor": scale_rate}] if scales else groups
 

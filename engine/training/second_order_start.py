@@ -17,7 +17,7 @@ from engine.curvature.output_losses import CrossEntropy
 from engine.data.rows import Rows
 from engine.network.model import Connection, NeuronLayer
 from engine.program.integerize import pool_factor
-from engine.program.quantized import Parameters, QuantizedForm, base_scale
+from engine.program.quantized import Parameters, QuantizedForm, base_scale, with_ranges
 from engine.quantizers.form import level_range
 from engine.quantizers.registry import quantizer
 from engine.quantizers.second_order import inverse_factor, second_order_rounding
@@ -72,7 +72,7 @@ def second_order_start(
     for layer in form.network.layers:
         for hessian in hessians.get(layer.name, ()):
             result |= _best(form, result, layer, hessian)
-    return result
+    return with_ranges(form, result)
 
 
 def _linearised(form: QuantizedForm, x: NDArray[np.generic] | Rows) -> Iterator[LinearNetwork]:
