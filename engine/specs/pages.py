@@ -73,9 +73,10 @@ def plan_page() -> str:
         "",
         "Quantizers: `lsq`, learned step sizes (Esser et al. 2020, arXiv:1902.08153) from MSE-optimal ones;",
         "`power_of_two`, the same with steps that are powers of two; `fixed_point`, no scale, rounded at random in",
-        "training (Lui & Neftci 2021, arXiv:2104.14117); `ewgs`, LSQ's levels (ternary at 2 bits), an input range trained",
-        "apart and the gradient of Schaefer et al. 2023, arXiv:2302.04174; `soft_sigmoid`, a staircase that hardens over training (Shymyrbay et",
-        "al. 2023, arXiv:2305.19295). They differ in scales and training: integers mean the same for all.",
+        "training (Lui & Neftci 2021, arXiv:2104.14117); `ewgs`, LSQ's levels (ternary at 2 bits), an input range",
+        "trained apart, and the gradient of Schaefer et al. 2023, arXiv:2302.04174; `soft_sigmoid`, a staircase that",
+        "hardens over training (Shymyrbay et al. 2023, arXiv:2305.19295). They differ in scales and training: integers",
+        "mean the same for all.",
         "",
         WRITTEN,
     ]
