@@ -20,7 +20,7 @@ from engine.specs.plan import MulShiftLeak, NeuronPlan, Plan, WeightPlan
 from tests.exports.compiled import CC, compiled, reference
 from tests.fixtures.load import NAMES, Fixture, load_fixture
 from tests.program.agreement import differences
-from tests.program.programs import adversarial_program
+from tests.program.programs import adversarial_program, random_input, random_program
 
 BITS = (1, 2, 4, 8, 12, 16)  # taken in turn over a network's layers and over the networks
 SHARED = {
@@ -89,6 +89,23 @@ def test_committed_networks_in_c(name: str, tmp_path: Path) -> None:
     program = program_of(fixture)
     x = fixture.x[0].astype(np.int64)
     assert compiled(program, x, tmp_path) == reference(program, x)
+
+
+def test_random_programs_at_every_step() -> None:
+    """Every runner and level of the processor, every state of every layer after every step."""
+    for seed in range(20):
+        program = random_program(seed)
+        x = random_input(program, seed, samples=2, steps=6)
+        assert list(differences(program, x, range(1, 7))) == [], f"seed {seed}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_many_random_programs_at_every_step(block: int) -> None:
+    for seed in range(1000 + 50 * block, 1050 + 50 * block):
+        program = random_program(seed)
+        x = random_input(program, seed, samples=3, steps=9)
+        assert list(differences(program, x, range(1, 10))) == [], f"seed {seed}"
 
 
 @pytest.mark.parametrize("kind", ["lif", "cubalif"])
