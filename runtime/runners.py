@@ -21,7 +21,7 @@ from runtime.program import IntArray, Program
 from runtime.runner import run
 
 GROUP = "spikebit.runners"
-WORTH = 2e9  # multiply-adds: about what NumPy does in the seconds that a native runner takes to load
+WORTH = 2e10  # multiply-adds: about what NumPy does in the seconds that a native runner takes to load
 
 
 class Unavailable(Exception):
