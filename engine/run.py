@@ -31,6 +31,8 @@ from engine.network.own_labels import with_own_labels
 from engine.network.shapes import infer_shapes
 from engine.network.summary import target_facts
 from engine.program.inputs import input_range
+from engine.program.programmable import programmable_network
+from engine.program.rounding import check_programmable
 from engine.report.assemble import assemble
 from engine.specs.job import Job
 from engine.specs.recipes import needs_labels
@@ -152,8 +154,9 @@ def _expected_counts(inputs: Inputs, data: Dataset, network: Network) -> NDArray
 
 
 def _check_target(job: Job, network: Network) -> None:
-    """Before any work: the API may not have known the network's facts."""
+    """Before any work: the API may not have known the network's facts, or its dynamics."""
     if any(step.kind == "integerize" for step in job.steps):
+        check_programmable(programmable_network(network).network)
         found = network_violations(TARGETS[job.target], target_facts(network), job.memory, job.state_bits)
         if found:
             detail = f"the network does not fit target {job.target!r}: {told(found)}"

@@ -13,7 +13,7 @@ from api.rules.budget import check_budgets
 from api.rules.fit import check_fit
 from api.rules.plan import check_plans
 from api.rules.target import check_target
-from engine.specs.dynamics import AUTO, AutoDynamics, Dynamics
+from engine.specs.dynamics import AUTO, AutoDynamics, Dynamics, not_programmable
 from engine.specs.job import ContradictoryJob, Job, JobRequest, resolve_job
 from engine.specs.recipes import RECIPES
 from engine.specs.steps import STEPS
@@ -54,13 +54,16 @@ def check(job: Job, model: UploadView, dataset: UploadView, counts: bool = False
 
     Raises:
         Problem: ``sample_shape_mismatch``, ``labels_out_of_range``, ``only_test_split``, ``invalid_plan``,
-            ``budget_infeasible``, ``dynamics_needs_counts`` or ``contradictory_gates``.
+            ``budget_infeasible``, ``dynamics_needs_counts``, ``dynamics_not_representable`` or ``contradictory_gates``.
     """
     check_fit(job, model.summary or {}, dataset.summary or {})
     check_plans(job, model.summary or {})
     check_budgets(job, model.summary or {})
     check_target(job, model.summary or {})
     job = with_dynamics(job, model.dynamics or {})
+    reason = None if job.dynamics is None else not_programmable(job.dynamics)
+    if reason is not None and any(step.kind == "integerize" for step in job.steps):
+        raise invalid("dynamics_not_representable", reason, "/dynamics")
     splits = (dataset.summary or {}).get("splits") or {}
     if job.auto is not None and splits and not splits.get("train") and not counts:
         detail = "the dataset has a test split alone, on which nothing is chosen; give expected counts or a preset"

@@ -21,6 +21,7 @@ _USAGE_CODES = frozenset(
         "contradictory_gates",
         "budget_infeasible",
         "target_violated",
+        "dynamics_not_representable",
         "invalid_gates",
         "invalid_plan",
         "validation_failed",

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from engine.errors import NotRepresentable
 from engine.network.model import Network, Scale
 from engine.program.program import MAX_EXPONENT, IntArray, Leak
+from engine.specs.dynamics import not_programmable
 from engine.specs.plan import LeakForm, NoLeak, ShiftLeak
 
 Array = NDArray[np.float64]
@@ -56,13 +57,9 @@ def check_programmable(network: Network) -> None:
         NotRepresentable: ``dynamics_not_representable``, naming the profile's field; ``node_not_representable``,
             naming the node.
     """
-    dynamics = network.dynamics
-    if dynamics.residue != "fires":
-        detail = (
-            f"dynamics field 'residue': the integer program knows 'fires' alone, found {dynamics.residue!r}; train "
-            "with a delayed reset, or set residue=fires where no membrane stays above its threshold"
-        )
-        raise NotRepresentable("dynamics_not_representable", detail, "residue")
+    reason = not_programmable(network.dynamics)
+    if reason is not None:
+        raise NotRepresentable("dynamics_not_representable", reason, "residue")
     for connection in network.connections:
         if any(isinstance(part, Scale) for part in (*connection.before, *connection.after)):
             detail = f"connection {connection.name!r} holds a Scale, which the integer program does not know"

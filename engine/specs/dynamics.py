@@ -103,6 +103,21 @@ _FIELDS: dict[str, dict[str, Any]] = {
 PRESETS: dict[str, Dynamics] = {name: _NIR_PAPER.model_copy(update=fields) for name, fields in _FIELDS.items()}
 
 
+def not_programmable(dynamics: Dynamics) -> str | None:
+    """Why the integer program cannot follow a profile, with what to do; None: it can.
+
+    Example:
+        >>> not_programmable(PRESETS["nir-paper"]) is None
+        True
+    """
+    if dynamics.residue == "fires":
+        return None
+    return (
+        f"dynamics field 'residue': the integer program knows 'fires' alone, found {dynamics.residue!r}; train with a "
+        "delayed reset, or set residue=fires where no membrane stays above its threshold"
+    )
+
+
 class DynamicsRequest(Spec):
     """A preset's name and the fields that differ from it."""
 

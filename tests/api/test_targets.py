@@ -231,3 +231,14 @@ def test_memory_over_http(api: Api) -> None:
     assert (wrong.status_code, wrong.json()["code"]) == (422, "target_violated")
     enough = api.http.post("/v1/jobs", params={"dry_run": "true"}, json=body | {"memory": {"flash_bytes": 32768}})
     assert enough.status_code == 200
+
+
+def test_a_rule_that_no_program_knows_is_refused_when_a_program_is_asked_for(api: Api) -> None:
+    body = {"blob": api.put(b"nir"), "dynamics": {"preset": "snntorch-undelayed"}}
+    model = api.http.post("/v1/models", json=body).json()["id"]
+    api.check(MODEL_SUMMARY)
+    request = {"model": model, "dataset": api.dataset()}
+    refused = api.http.post("/v1/jobs", json=request | {"recipe": "hessian-mixed"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "dynamics_not_representable")
+    assert "train with a delayed reset, or set residue=fires" in refused.json()["detail"]
+    assert api.http.post("/v1/jobs", json=request | {"recipe": "evaluate"}).status_code == 202

@@ -18,6 +18,7 @@ from engine.network.discretise import discretise
 from engine.network.prepare import prepare
 from engine.network.simulate import run as simulate
 from engine.run import Inputs, Outcome
+from engine.run import run as run_job
 from engine.specs.dynamics import PRESETS
 from engine.specs.job import JobRequest, resolve_job
 from tests.steps.small_job import Listener, go, section, write_inputs
@@ -243,3 +244,12 @@ def test_several_seeds_keep_the_best_on_validation_and_resume(inputs: Inputs, tm
     for number in (0, 2, 5):  # after the wider training, within the first seed's, within the second's
         again = go(inputs, tmp_path / str(number), resume=listener.checkpoints[number], options=options)
         assert section(again, "integerize").program_digest == section(outcome, "integerize").program_digest
+
+
+def test_a_rule_that_no_program_knows_is_refused_before_any_step(inputs: Inputs, tmp_path: Path) -> None:
+    listener = Listener(tmp_path)
+    job = resolve_job(JobRequest(model="m", dataset="d", recipe="hessian-mixed"), PRESETS["snntorch-undelayed"])
+    with pytest.raises(EngineError, match="dynamics field 'residue'") as refused:
+        run_job(job, inputs, tmp_path, listener, None)
+    assert refused.value.code == "dynamics_not_representable"
+    assert listener.stages == []
