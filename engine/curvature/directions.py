@@ -18,6 +18,7 @@ from engine.curvature.blocks import Block
 from engine.curvature.linear_network import LinearNetwork, feeds_itself
 from engine.curvature.output_losses import rademacher
 from engine.curvature.wires import Wire
+from engine.kernels.fill import Change, as_tensor
 from engine.kernels.sign_linear import sign_products
 
 OWN_BYTES = 64 * 2**20  # of weights, up to which every sample of a block draws its own
@@ -29,7 +30,7 @@ class Direction:
     what the direction adds where it meets spikes that it changed itself, ``2·⟨λ, V·ds⟩`` ``[batch]`` (None: nothing).
     """
 
-    seed: Tensor
+    seed: Change
     independent: bool
     meets: Callable[[Mapping[str, Tensor]], Tensor] | None
 
@@ -54,14 +55,18 @@ def draw(block: Block, wire: Wire, generator: torch.Generator) -> Direction:
     return _shared(block, wire, generator)
 
 
-def _seed(network: LinearNetwork, wire: Wire, raw: Tensor) -> Tensor:
+def _seed(network: LinearNetwork, wire: Wire, change: Change) -> Change:
     """``[time, batch, *raw_shape]`` to the target's sum."""
-    if not wire.after and wire.raw_shape == wire.target_shape:
-        return raw if wire.gain is None else raw * wire.gain
+    bare = not wire.after and wire.raw_shape == wire.target_shape
+    if bare and wire.gain is None:
+        return change
+    raw = as_tensor(change)
+    if bare and wire.gain is not None:
+        return raw * wire.gain
     return wire.finish(raw.flatten(0, 1)).reshape(network.steps, network.batch, *wire.target_shape)
 
 
-def _unmet(block: Block, wire: Wire, generator: torch.Generator) -> Tensor:
+def _unmet(block: Block, wire: Wire, generator: torch.Generator) -> Change:
     """Own weights for every sample, drawn where that costs least: ``[time, batch, out]``."""
     network, like = block.network, block.network.seen[wire.connection.name]
     if block.norms.sparse(wire):
@@ -75,10 +80,13 @@ def _unmet(block: Block, wire: Wire, generator: torch.Generator) -> Tensor:
     return (block.norms.rows(wire) @ signs).transpose(0, 1)
 
 
-def _own_kernels(block: Block, wire: Wire, generator: torch.Generator) -> Tensor:
+def _own_kernels(block: Block, wire: Wire, generator: torch.Generator) -> Change:
     windows, network = block.norms.windows(wire), block.network
     signs = rademacher((network.batch, *windows.geometry.kernel_shape), network.seen[wire.connection.name], generator)
-    return windows.sums(signs).reshape(network.steps, network.batch, *wire.raw_shape)
+    sums = windows.sums(signs)
+    if len(wire.raw_shape) == 3:
+        return sums
+    return as_tensor(sums).reshape(network.steps, network.batch, *wire.raw_shape)
 
 
 def _own(block: Block, wire: Wire, generator: torch.Generator) -> Direction:
@@ -89,7 +97,7 @@ def _own(block: Block, wire: Wire, generator: torch.Generator) -> Direction:
     def meets(changed: Mapping[str, Tensor]) -> Tensor:
         spikes = wire.late(changed[wire.connection.source])
         mapped = wire.map(spikes.flatten(0, 1)).reshape(network.steps, network.batch, -1).transpose(0, 1)
-        value = _seed(network, wire, (mapped @ signs).transpose(0, 1))
+        value = as_tensor(_seed(network, wire, (mapped @ signs).transpose(0, 1)))
         return 2.0 * (block.bent.acc[wire.connection.target] * value).flatten(2).sum((0, 2))
 
     return Direction(_seed(network, wire, (rows @ signs).transpose(0, 1)), True, meets)

@@ -20,6 +20,7 @@ from engine.curvature.shards import Merged, Piece, generator_of, merge
 from engine.curvature.sweeps import tangents
 from engine.curvature.wires import Wire
 from engine.errors import InvalidSpec
+from engine.kernels.fill import as_tensor
 from engine.kernels.step import needed
 
 GAUSS_NEWTON_ERROR = 0.5  # of the asked error where the rest is probed: its sweeps serve all layers at once
@@ -182,8 +183,9 @@ def rest_probe(block: Block, name: str, *, channels: bool = False) -> Callable[[
         pulled: dict[str, Tensor] = {}
         missing = set(bends)
         keep = () if direction.meets is None else (wire.connection.source,)
-        given, membranes = {wire.connection.target: direction.seed}, tuple(bends) if splits else ()
-        for stage, tangent in tangents(network, given, bends, keep, membranes):
+        change = as_tensor(direction.seed) if splits else direction.seed
+        membranes = tuple(bends) if splits else ()
+        for stage, tangent in tangents(network, {wire.connection.target: change}, bends, keep, membranes):
             if tangent.curvature is not None:
                 values = values + tangent.curvature
             if splits and stage.name in missing and tangent.u is not None:
@@ -197,7 +199,7 @@ def rest_probe(block: Block, name: str, *, channels: bool = False) -> Callable[[
             values = values + direction.meets(changed)
         units = values.double().cpu().unsqueeze(1)
         units = units if direction.independent else units.sum(0, keepdim=True)
-        split = _by_channel(block, wire, pulled, direction.seed) if splits else units.new_zeros(0)
+        split = _by_channel(block, wire, pulled, as_tensor(change)) if splits else units.new_zeros(0)
         return Piece(place, units, split)
 
     return probe

@@ -22,6 +22,7 @@ from engine.curvature.adjoints import Adjoint, adjoints
 from engine.curvature.linear_network import LinearNetwork, LinearStage, feeds_itself
 from engine.curvature.output_losses import OutputLoss
 from engine.curvature.sweeps import tangents
+from engine.kernels.fill import Change
 from engine.kernels.linear_neurons import Bends, bends
 
 
@@ -106,7 +107,7 @@ def second_order(
     network: LinearNetwork,
     loss: OutputLoss,
     labels: Tensor,
-    seeds: Mapping[str, Tensor],
+    seeds: Mapping[str, Change],
     bent: Bending | None,
     bilinear: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
 ) -> Along:

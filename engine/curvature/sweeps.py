@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.curvature.linear_network import LinearNetwork, LinearStage, shifted
+from engine.kernels.fill import Change, as_tensor
 from engine.kernels.linear_neurons import Bends
 from engine.kernels.linear_scan import varies_with_time
 from engine.kernels.tangent_scan import Wanted, push
@@ -51,7 +52,7 @@ class _Asked:
 
 def tangents(
     network: LinearNetwork,
-    seeds: Mapping[str, Tensor],
+    seeds: Mapping[str, Change],
     bends: Mapping[str, Bends] | None = None,
     keep: Collection[str] = (),
     membranes: Collection[str] = (),
@@ -79,9 +80,13 @@ def tangents(
         if all(total is None for total in sums.values()):
             continue
         if any(w.connection.source in inside for stage in stages for w in stage.wires):
-            found = _step_together(network, stages, sums, bends)
+            given = {name: None if change is None else as_tensor(change) for name, change in sums.items()}
+            found = _step_together(network, stages, given, bends)
         else:
-            found = {stages[0].name: _pushed(network, stages[0], _given(sums[stages[0].name]), bends, asked, changed)}
+            total = sums[stages[0].name]
+            if total is None:
+                raise ValueError("a derivative was asked of a layer that has none")
+            found = {stages[0].name: _pushed(network, stages[0], total, bends, asked, changed)}
         for stage in stages:
             tangent = found[stage.name]
             if tangent.n is not None:
@@ -113,26 +118,30 @@ def _incoming(
     stage: LinearStage,
     inside: set[str],
     changed: Mapping[str, Tensor],
-    seeds: Mapping[str, Tensor],
-) -> Tensor | None:
+    seeds: Mapping[str, Change],
+) -> Change | None:
+    """What changes a layer's sum; of one connection alone the layer makes it for itself."""
     total = seeds.get(stage.name)
-    for wire in stage.wires:
-        source = wire.connection.source
-        if source in inside or source not in changed:
-            continue
-        value = wire.push(wire.late(changed[source]).flatten(0, 1)).reshape(network.steps, network.batch, *stage.shape)
-        total = value if total is None else total.add_(value)
+    arriving = [w for w in stage.wires if w.connection.source in changed and w.connection.source not in inside]
+    if total is None and len(arriving) == 1 and not inside - {stage.name}:
+        sums = arriving[0].delivers(changed[arriving[0].connection.source])
+        if sums is not None:
+            return sums
+    for wire in arriving:
+        late = wire.late(changed[wire.connection.source])
+        value = wire.push(late.flatten(0, 1)).reshape(network.steps, network.batch, *stage.shape)
+        total = value if total is None else as_tensor(total).add_(value)
     return total
 
 
 def _contracted_outputs(
-    network: LinearNetwork, stage: LinearStage, changed: _Changes, seeds: Mapping[str, Tensor]
+    network: LinearNetwork, stage: LinearStage, changed: _Changes, seeds: Mapping[str, Change]
 ) -> Tensor | None:
     """Changes of a linear readout ``[batch, output]``, summed over time before they are weighed."""
     reads = _given(network.reads)
     total: Tensor | None = None
     if stage.name in seeds:
-        total = torch.tensordot(reads, seeds[stage.name], 1)
+        total = torch.tensordot(reads, as_tensor(seeds[stage.name]), 1)
     for wire in stage.wires:
         if wire.connection.source in changed.summed:
             value = wire.push(changed.summed[wire.connection.source]).reshape(network.batch, *stage.shape)
@@ -143,7 +152,7 @@ def _contracted_outputs(
 def _pushed(
     network: LinearNetwork,
     stage: LinearStage,
-    total: Tensor,
+    total: Change,
     bends: Mapping[str, Bends] | None,
     asked: _Asked,
     changed: _Changes,
@@ -153,7 +162,7 @@ def _pushed(
     counts = is_output and network.readout == "spike_count"
     read = network.reads if network.reads is not None and _read(network, stage) else None
     if counts:
-        read = total.new_ones(network.steps)
+        read = stage.path.u.new_ones(network.steps)
     wanted = Wanted(
         u=(is_output and not counts) or stage.name in asked.membranes,
         n=stage.name in asked.spikes or _seen_over_time(network, stage),

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv1d_input, conv2d_input
 
+from engine.kernels.fill import Sums
+from engine.kernels.product import PackedProduct, pack_conv, pack_linear
 from engine.network.model import Connection, Flatten, Map, Scale
 from engine.network.simulate import late
 from engine.network.synapse import Synapse, apply_map
@@ -67,6 +69,30 @@ class Wire:
         if self.weight is None or c.kind != "linear" or not flattens:
             return None
         return self.weight.reshape(-1, *c.source_shape).permute(0, 2, 3, 1).flatten(1)
+
+    def delivers(self, spikes: Tensor) -> Sums | None:
+        """:meth:`push` of ``[time, batch, *source_shape]`` that the layer's scan makes for itself; None: it cannot."""
+        packed, last = self.packed, spikes.dim() == 5
+        fits = _channels_innermost(spikes.flatten(0, 1)) if last else spikes.is_contiguous()
+        if packed is None or not fits or spikes.dtype != torch.float32:
+            return None
+        return packed.sums(spikes, spikes.shape[0], spikes.shape[1])
+
+    @cached_property
+    def packed(self) -> PackedProduct | None:
+        """The weight as the native product takes it; None: there is none, or more than a product happens here."""
+        c, weight = self.connection, self.weight
+        bare = not self.after and self.raw_shape == self.target_shape and self.gain is None
+        if weight is None or not bare or c.delayed or c.delay is not None:
+            return None
+        if c.kind == "linear":
+            flat = weight if not self.before and len(c.source_shape) == 1 else self.by_channel
+            return None if flat is None else pack_linear(flat)
+        if c.kind != "conv2d" or c.groups != 1 or self.before:
+            return None
+        (_, *size), (_, *out_size) = self.mapped_shape, self.raw_shape
+        pairs = (tuple(size), tuple(out_size), c.stride, c.padding, c.dilation)
+        return pack_conv(weight, *((pair[0], pair[1]) for pair in pairs))
 
     def product(self, mapped: Tensor, weight: Tensor) -> Tensor:
         """The weighted sum alone, ``[row, *raw_shape]``."""

@@ -40,7 +40,7 @@ def levels() -> tuple[str, ...]:
 
 
 KERNELS = {
-    "scan": ("scan.c", "sparse.c", "linear.c", "event_conv.c", "signs.c"),
+    "scan": ("scan.c", "sparse.c", "linear.c", "event_conv.c", "signs.c", "product.c"),
     "event": ("event.c",),
 }  # library → what it is compiled from
 

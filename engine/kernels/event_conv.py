@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.kernels.fill import Change, Sums
 from engine.kernels.layout import channels_last
-from engine.kernels.native import GeometryStruct, Library, in_parts, library
+from engine.kernels.native import KernelFillStruct, Library, in_parts, library
+from engine.kernels.spike_conv import MOST_TAPS, taps_of
 from engine.kernels.spike_linear import KINDS, MOST_DENSE, Events
 
 WINDOW_BYTES = 16 * 2**20  # of unfolded windows at a time, in torch
@@ -42,15 +44,6 @@ class ConvGeometry:
         """Of one sample's kernels in memory: ``[ky, kx, channel, out / groups]``."""
         return (*self.kernel, self.channels, self.out // self.groups)
 
-    def struct(self, steps: int, batch: int) -> GeometryStruct:
-        """As C reads it."""
-        found = GeometryStruct(
-            steps, batch, self.channels, *self.size, self.out, *self.out_size, *self.kernel, self.groups
-        )
-        for name in ("stride", "padding", "dilation"):
-            getattr(found, name)[:] = getattr(self, name)
-        return found
-
 
 class SpikeWindows:
     """What the kernels of a convolution meet in a block of samples.
@@ -63,19 +56,20 @@ class SpikeWindows:
     def __init__(self, seen: Tensor, geometry: ConvGeometry) -> None:
         self.geometry, self.steps, self.batch = geometry, seen.shape[0], seen.shape[1]
         self.dtype, self.device = seen.dtype, seen.device
-        found = library() if seen.device.type == "cpu" and seen.dtype in KINDS and seen.is_floating_point() else None
+        fits = seen.device.type == "cpu" and seen.dtype in KINDS and seen.is_floating_point()
+        found = library() if fits and prod(geometry.size) * prod(geometry.kernel) <= MOST_TAPS else None
         self._events = None if found is None else all_events(found, _rows(channels_last(seen)))
         self._library = found
         self._seen = seen if self._events is None else None
 
-    def sums(self, kernels: Tensor) -> Tensor:
+    def sums(self, kernels: Tensor) -> Change:
         """Every sample convolved with its own kernels: ``[batch, *kernel_shape]`` to ``[time, batch, out, oy, ox]``."""
         g = self.geometry
         if self._events is None or self._library is None:
             return self._sums_torch(kernels)
-        out = torch.empty(self.steps, self.batch, *g.out_size, g.out, dtype=self.dtype)
-        self._run(self._library.convolve_own, kernels.contiguous(), out, self._work())
-        return out.movedim(4, 2)
+        context, alive = self._context(self._events, self._library, kernels.contiguous())
+        frame = (*g.out_size, g.out)
+        return Sums(self._library.fill_kernels, context, alive, self.steps, self.batch, frame, self.dtype, self._work())
 
     def squared_gradients(self, adjoint: Tensor) -> Tensor:
         """``Σ (∂/∂kernel)²`` per sample and output channel, ``[batch, out]`` float64.
@@ -86,24 +80,34 @@ class SpikeWindows:
         if self._events is None or self._library is None:
             return self._squared_torch(adjoint)
         squares = torch.zeros(self.batch, self.geometry.out, dtype=torch.float64)
-        self._run(self._library.square_gradients, channels_last(adjoint), squares, self._work())
+        adjoint = channels_last(adjoint)
+        context, alive = self._context(self._events, self._library, None)
+        where, square = (ctypes.byref(context), adjoint.data_ptr(), squares.data_ptr()), self._library.square_gradients
+        if any(in_parts(lambda begin, end: square(*where, begin, end), self.batch, 1, self._work())):
+            raise MemoryError("no memory for the gradient of a convolution")
+        del alive
         return squares
 
     def _work(self) -> int:
         events = 0 if self._events is None else len(self._events.columns)
         return events * prod(self.geometry.kernel) * self.geometry.out // prod(self.geometry.stride)
 
-    def _run(self, kernel: object, first: Tensor, second: Tensor, work: int) -> None:
-        found, events = self._library, self._events
-        if found is None or events is None or not callable(kernel):
-            raise ValueError("no native library")
-        geometry, struct = self.geometry.struct(self.steps, self.batch), events.struct()
-        where = (
-            KINDS[self.dtype], ctypes.byref(geometry), ctypes.byref(struct), first.data_ptr(), second.data_ptr(),
-            found.float_mode(),
-        )  # fmt: skip
-        if any(in_parts(lambda begin, end: kernel(*where, begin, end), self.batch, 1, work)):
-            raise MemoryError("no memory for the tables of a convolution")
+    def _context(
+        self, events: Events, found: Library, kernels: Tensor | None
+    ) -> tuple[KernelFillStruct, tuple[object, ...]]:
+        """As C reads it, and what it points to."""
+        g = self.geometry
+        taps = taps_of((1, *g.size), g.kernel, g.stride, g.padding, g.dilation, True)
+        if taps is None:
+            raise ValueError("a table of places that is too large was not refused before")
+        structs = events.struct(), taps.struct(g.out)
+        context = KernelFillStruct(
+            *(ctypes.addressof(struct) for struct in structs),
+            None if kernels is None else kernels.data_ptr(),
+            *(self.steps, self.batch, prod(g.kernel), g.channels, g.out, g.groups),
+            *(KINDS[self.dtype], found.float_mode()),
+        )
+        return context, (events, taps, structs, kernels)
 
     def _sums_torch(self, kernels: Tensor) -> Tensor:
         g = self.geometry

@@ -119,6 +119,8 @@ class PushStruct(ctypes.Structure):
         ("input", ctypes.c_void_p),
         ("input_time", ctypes.c_int64),
         ("input_sample", ctypes.c_int64),
+        ("input_first", ctypes.c_int64),
+        ("fill", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in ("u", "n", "bend", "cross", "curvature", "read", "contracted")),
     )
 
@@ -129,19 +131,42 @@ class PullStruct(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_void_p) for name in ("n", "v", "n_time", "n_sample", "u", "input"))
 
 
-class GeometryStruct(ctypes.Structure):
-    """``Geometry`` of native/event_conv.h."""
+class FillStruct(ctypes.Structure):
+    """``Fill`` of native/fill.h."""
+
+    _fields_ = (("into", ctypes.c_void_p), ("context", ctypes.c_void_p), ("group", ctypes.c_int64))
+
+
+class SignFillStruct(ctypes.Structure):
+    """``SignFill`` of native/fill.h."""
 
     _fields_ = (
-        *(
-            (name, ctypes.c_int64)
-            for name in (
-                "steps", "batch", "channels", "height", "width", "out", "out_height", "out_width", "kernel_height",
-                "kernel_width", "groups",
-            )
-        ),
-        *((name, ctypes.c_int64 * 2) for name in ("stride", "padding", "dilation")),
-    )  # fmt: skip
+        *((name, ctypes.c_void_p) for name in ("events", "bits")),
+        *((name, ctypes.c_int64) for name in ("steps", "batch", "wide", "out")),
+        ("kind", ctypes.c_int32),
+        ("mode", ctypes.c_uint32),
+    )
+
+
+class KernelFillStruct(ctypes.Structure):
+    """``KernelFill`` of native/fill.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("events", "taps", "kernels")),
+        *((name, ctypes.c_int64) for name in ("steps", "batch", "elements", "channels", "out", "groups")),
+        ("kind", ctypes.c_int32),
+        ("mode", ctypes.c_uint32),
+    )
+
+
+class ProductFillStruct(ctypes.Structure):
+    """``ProductFill`` of native/fill.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("source", "panels", "offsets")),
+        *((name, ctypes.c_int64) for name in ("steps", "batch", "wide", "taps", "deep", "places", "out")),
+        ("mode", ctypes.c_uint32),
+    )
 
 
 Kernel = Callable[..., int]
@@ -159,9 +184,11 @@ class Library:
     add_outer: Kernel
     convolve_rows: Kernel
     add_taps: Kernel
-    convolve_own: Kernel
     square_gradients: Kernel
-    add_signs: Kernel
+    fill_signs: Kernel
+    fill_kernels: Kernel
+    fill_products: Kernel
+    product_rows: int  # that a dense product takes at a time; 0: this level has none
 
 
 def library() -> Library | None:
@@ -263,8 +290,8 @@ def _load() -> tuple[Library | None, str]:
 def _bind(dll: ctypes.CDLL, level: str) -> Library:
     """Declare the functions' types; a library whose structures differ is refused."""
     _check_sizes(dll.spikebit_sizes, RuleStruct, ForwardStruct, BackwardStruct)
-    _check_sizes(dll.spikebit_linear_sizes, LayerStruct, PushStruct, PullStruct)
-    _check_sizes(dll.spikebit_event_conv_sizes, GeometryStruct)
+    fills = (FillStruct, SignFillStruct, KernelFillStruct, ProductFillStruct)
+    _check_sizes(dll.spikebit_linear_sizes, LayerStruct, PushStruct, PullStruct, *fills)
     kernels: dict[tuple[str, torch.dtype], Kernel] = {}
     for direction in ("forward", "backward", "push", "pull"):
         for name, dtype in (("float", torch.float32), ("double", torch.float64)):
@@ -284,11 +311,12 @@ def _bind(dll: ctypes.CDLL, level: str) -> Library:
     dll.spikebit_add_outer.argtypes = [ctypes.c_int32, *[pointer] * 3, *[whole] * 4]
     dll.spikebit_convolve_rows.argtypes = [ctypes.c_int32, *[pointer] * 5, *[whole] * 2]
     dll.spikebit_add_taps.argtypes = [ctypes.c_int32, *[pointer] * 4, *[whole] * 2]
-    for function in (dll.spikebit_convolve_own, dll.spikebit_square_gradients):
-        function.argtypes = [ctypes.c_int32, *[pointer] * 4, ctypes.c_uint32, whole, whole]
+    dll.spikebit_square_gradients.argtypes = [*[pointer] * 3, whole, whole]
+    dll.spikebit_square_gradients.restype = ctypes.c_int
+    for function in (dll.spikebit_fill_signs, dll.spikebit_fill_kernels, dll.spikebit_fill_products):
+        function.argtypes = [pointer, whole, whole, pointer]
         function.restype = ctypes.c_int
-    dll.spikebit_add_signs.restype = None
-    dll.spikebit_add_signs.argtypes = [ctypes.c_int32, *[pointer] * 3, *[whole] * 4, ctypes.c_uint32, whole, whole]
+    dll.spikebit_product_rows.restype = ctypes.c_int32
     return Library(
         level,
         kernels,
@@ -298,9 +326,11 @@ def _bind(dll: ctypes.CDLL, level: str) -> Library:
         dll.spikebit_add_outer,
         dll.spikebit_convolve_rows,
         dll.spikebit_add_taps,
-        dll.spikebit_convolve_own,
         dll.spikebit_square_gradients,
-        dll.spikebit_add_signs,
+        dll.spikebit_fill_signs,
+        dll.spikebit_fill_kernels,
+        dll.spikebit_fill_products,
+        int(dll.spikebit_product_rows()),
     )
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.kernels.native import in_parts, library
+from engine.kernels.fill import Change, Sums
+from engine.kernels.native import SignFillStruct, library
 from engine.kernels.spike_linear import KINDS, Events
 
 
@@ -28,17 +29,14 @@ def random_bits(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8).reshape(shape)
 
 
-def sign_products(events: Events | None, seen: Tensor, out: int, generator: torch.Generator) -> Tensor:
-    """Every sample's spikes through weights of independent signs of its own.
+def sign_products(events: Events | None, seen: Tensor, out: int, generator: torch.Generator) -> Change:
+    """Every sample's spikes through weights of independent signs of its own, ``[time, batch, out]``.
 
     Args:
         events: of the rows ``[time·batch]``; None: there is no native library.
         seen: the same spikes ``[time, batch, in]``.
         out: outputs.
         generator: the only source of randomness.
-
-    Returns:
-        ``[time, batch, out]``, samples outermost in memory.
     """
     steps, batch, wide = seen.shape
     bits = random_bits((batch, wide, (out + 7) // 8), generator).to(seen.device)
@@ -46,8 +44,9 @@ def sign_products(events: Events | None, seen: Tensor, out: int, generator: torc
     if found is None or events is None or seen.dtype not in KINDS or seen.device.type != "cpu":
         signs = ((bits.unsqueeze(3) >> torch.arange(8, device=seen.device)) & 1).flatten(2)[..., :out]
         return torch.stack([seen[:, b] @ (signs[b].to(seen.dtype) * 2 - 1) for b in range(batch)]).transpose(0, 1)
-    sums, struct = torch.empty(batch, steps, out, dtype=seen.dtype), events.struct()
-    where = KINDS[seen.dtype], ctypes.byref(struct), bits.data_ptr(), sums.data_ptr(), steps, batch, wide, out
-    mode, work = found.float_mode(), len(events.columns) * out
-    in_parts(lambda first, last: found.add_signs(*where, mode, first, last), batch, 1, work)
-    return sums.transpose(0, 1)
+    struct = events.struct()
+    context = SignFillStruct(
+        ctypes.addressof(struct), bits.data_ptr(), steps, batch, wide, out, KINDS[seen.dtype], found.float_mode()
+    )
+    alive = (events, struct, bits)
+    return Sums(found.fill_signs, context, alive, steps, batch, (out,), seen.dtype, len(events.columns) * out)

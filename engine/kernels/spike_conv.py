@@ -52,7 +52,7 @@ def spike_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geome
         return None
     stride, padding, dilation, _ = geometry
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    taps = _taps(tuple(x.shape[1:]), tuple(weight.shape[2:]), stride, padding, dilation, last)
+    taps = taps_of(tuple(x.shape[1:]), tuple(weight.shape[2:]), stride, padding, dilation, last)
     if taps is None:
         return None
     rows = x.detach().permute(0, 2, 3, 1).flatten(1) if last else x.detach().flatten(1)
@@ -64,7 +64,7 @@ def spike_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geome
 
 
 @functools.lru_cache(maxsize=64)
-def _taps(
+def taps_of(
     shape: tuple[int, ...],
     kernel: tuple[int, ...],
     stride: tuple[int, ...],

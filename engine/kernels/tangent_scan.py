@@ -22,6 +22,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from engine.kernels.fill import Change, Sums, as_tensor
 from engine.kernels.layout import laid_out, neuron_order
 from engine.kernels.linear_neurons import Bends, LinearNeurons
 from engine.kernels.linear_scan import backward_scan_, forward_scan_
@@ -69,13 +70,13 @@ class SpikeAdjoint:
         return total
 
 
-def push(neurons: LinearNeurons, like: Tensor, acc: Tensor, bends: Bends | None, wanted: Wanted) -> Pushed:
+def push(neurons: LinearNeurons, like: Tensor, acc: Change, bends: Bends | None, wanted: Wanted) -> Pushed:
     """Tangents of a layer.
 
     Args:
         neurons: its factors.
         like: an array over time of the layer, without gaps; results are laid out as it is.
-        acc: changes of the synaptic sum, any strides over time and batch; may be overwritten.
+        acc: changes of the synaptic sum, any strides over time and batch; may be overwritten. Or how to make them.
         bends: second derivatives; None: no curvature.
         wanted: see there.
     """
@@ -84,7 +85,7 @@ def push(neurons: LinearNeurons, like: Tensor, acc: Tensor, bends: Bends | None,
         bends, wanted = None, Wanted(u=wanted.u)
     found = _suited(like)
     if found is None:
-        return _push_torch(neurons, acc, bends, wanted)
+        return _push_torch(neurons, as_tensor(acc), bends, wanted)
     return _push_native(found, neurons, like, acc, bends, wanted)
 
 
@@ -156,28 +157,31 @@ class _Packed:
         self.alive.append(values)
         return values.data_ptr()
 
-    def run(self, found: Library, direction: str, io: ctypes.Structure) -> None:
+    def run(self, found: Library, direction: str, io: ctypes.Structure, work: int) -> None:
         """All samples, on as many threads as torch uses."""
         kernel, where = found.kernels[direction, self.like.dtype], (ctypes.byref(self.struct), ctypes.byref(io))
         batch = self.like.shape[1]
-        if any(in_parts(lambda first, last: kernel(*where, first, last), batch, 1, self.like.numel())):
+        if any(in_parts(lambda first, last: kernel(*where, first, last), batch, 1, work)):
             raise MemoryError("no memory for the buffers of a linearised layer")
 
 
 def _push_native(
-    found: Library, neurons: LinearNeurons, like: Tensor, acc: Tensor, bends: Bends | None, wanted: Wanted
+    found: Library, neurons: LinearNeurons, like: Tensor, acc: Change, bends: Bends | None, wanted: Wanted
 ) -> Pushed:
     packed = _Packed(found, neurons, like)
-    if acc.dtype != like.dtype or _inside(acc) != _inside(like):
+    fill = None
+    if isinstance(acc, Sums) and (acc.dtype != like.dtype or acc.order() != packed.order):
+        acc = acc.tensor()
+    if isinstance(acc, Sums):
+        fill = acc.struct()
+    elif acc.dtype != like.dtype or _inside(acc) != _inside(like):
         acc = laid_out(acc, like)
     u = torch.empty_like(like) if wanted.u else None
     n = torch.empty_like(like) if wanted.n else None
     contracted = torch.empty_like(like[0]) if wanted.read is not None else None
     curvature = None if bends is None else torch.zeros(like.shape[1], dtype=torch.float64)
     io = PushStruct(
-        input=acc.data_ptr(),
-        input_time=acc.stride(0),
-        input_sample=acc.stride(1),
+        fill=None if fill is None else ctypes.addressof(fill),
         u=_pointer(u),
         n=_pointer(n),
         bend=None if bends is None else packed.over_time(bends.bend),
@@ -186,7 +190,9 @@ def _push_native(
         read=packed.per_step(wanted.read),
         contracted=_pointer(contracted),
     )
-    packed.run(found, "push", io)
+    if not isinstance(acc, Sums):
+        io.input, io.input_time, io.input_sample = acc.data_ptr(), acc.stride(0), acc.stride(1)
+    packed.run(found, "push", io, max(like.numel(), acc.work if isinstance(acc, Sums) else 0))
     return Pushed(u, n, curvature, contracted)
 
 
@@ -203,7 +209,7 @@ def _pull_native(
         u=_pointer(u),
         input=acc.data_ptr(),
     )
-    packed.run(found, "pull", io)
+    packed.run(found, "pull", io, like.numel())
     return acc, u
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from engine.kernels import event_conv
 from engine.kernels.event_conv import ConvGeometry, SpikeWindows
+from engine.kernels.fill import as_tensor
 from engine.kernels.native import library, switched_off
 
 STEPS, BATCH = 6, 5
@@ -59,7 +60,7 @@ def test_sums_and_gradients_are_those_of_a_convolution(
         with switched_off():
             windows = SpikeWindows(seen, g)
     assert (windows._events is not None) == native
-    sums, squares = windows.sums(own), windows.squared_gradients(adjoint)
+    sums, squares = as_tensor(windows.sums(own)), windows.squared_gradients(adjoint)
     for sample, weight in enumerate(each):
         weight = weight.requires_grad_()
         expected = F.conv2d(seen[:, sample], weight, None, g.stride, g.padding, g.dilation, g.groups)
@@ -75,4 +76,4 @@ def test_dense_frames_and_values_that_are_no_float() -> None:
     analogue = SpikeWindows(dense / 3.0, g)
     assert analogue._events is None  # 1/3 in float64 is no float32: unfolded instead
     own, _ = kernels_of(g, torch.float64)
-    torch.testing.assert_close(analogue.sums(own), SpikeWindows(dense, g).sums(own) / 3.0)
+    torch.testing.assert_close(as_tensor(analogue.sums(own)), as_tensor(SpikeWindows(dense, g).sums(own)) / 3.0)

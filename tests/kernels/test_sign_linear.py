@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from engine.kernels.event_conv import all_events
+from engine.kernels.fill import as_tensor
 from engine.kernels.native import library, switched_off
 from engine.kernels.sign_linear import sign_products
 
@@ -27,9 +28,9 @@ def test_native_has_the_bits_of_plain_torch(dtype: torch.dtype, out: int, counts
     seen, found = spikes(dtype, counts), library()
     assert found is not None
     events = all_events(found, seen.flatten(0, 1).contiguous())
-    native = sign_products(events, seen, out, torch.Generator().manual_seed(3))
+    native = as_tensor(sign_products(events, seen, out, torch.Generator().manual_seed(3)))
     with switched_off():
-        plain = sign_products(None, seen, out, torch.Generator().manual_seed(3))
+        plain = as_tensor(sign_products(None, seen, out, torch.Generator().manual_seed(3)))
     assert native.shape == (STEPS, BATCH, out)
     assert torch.equal(native, plain)  # sums of small integers are exact
 
@@ -37,7 +38,9 @@ def test_native_has_the_bits_of_plain_torch(dtype: torch.dtype, out: int, counts
 def test_signs_are_independent() -> None:
     seen = torch.eye(WIDE, dtype=torch.float64).unsqueeze(1).expand(WIDE, 400, WIDE)  # every step shows one weight
     with switched_off():
-        signs = sign_products(None, seen, 3, torch.Generator().manual_seed(5)).transpose(0, 1)  # [sample, in, out]
+        signs = as_tensor(sign_products(None, seen, 3, torch.Generator().manual_seed(5))).transpose(
+            0, 1
+        )  # [sample, in, out]
     assert torch.equal(signs.abs(), torch.ones_like(signs))
     flat = signs.flatten(1)
     covariance = flat.T @ flat / len(flat)

@@ -43,14 +43,47 @@ enum { WIDTH = 512 }; /* columns walked together: their buffers stay in the firs
         return 0;                                                                                                    \
     } while (0)
 
-int spikebit_push_float(const Layer *layer, const Push *push, int64_t first, int64_t last)
+static int push_float(const Layer *layer, const Push *push, int64_t first, int64_t last)
 {
     WALK(float, float, push_block_float, push);
 }
 
-int spikebit_push_double(const Layer *layer, const Push *push, int64_t first, int64_t last)
+static int push_double(const Layer *layer, const Push *push, int64_t first, int64_t last)
 {
     WALK(double, double, push_block_double, push);
+}
+
+/* As they are given, or a few samples at a time as they are made */
+static int push_samples(int (*walk)(const Layer *, const Push *, int64_t, int64_t), size_t size, const Layer *layer,
+                        const Push *push, int64_t first, int64_t last)
+{
+    const Fill *fill = push->fill;
+    if (!fill) return walk(layer, push, first, last);
+    const size_t bytes = (size_t)(fill->group * layer->steps * layer->neurons) * size;
+    void *sums = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!sums) return 1;
+    Push part = *push;
+    part.input = sums;
+    part.input_time = layer->neurons;
+    part.input_sample = layer->steps * layer->neurons;
+    int failed = 0;
+    for (int64_t sample = first; sample < last && !failed; sample += fill->group) {
+        const int64_t end = last - sample < fill->group ? last : sample + fill->group;
+        part.input_first = sample;
+        failed = fill->into(fill->context, sample, end, sums) || walk(layer, &part, sample, end);
+    }
+    free(sums);
+    return failed;
+}
+
+int spikebit_push_float(const Layer *layer, const Push *push, int64_t first, int64_t last)
+{
+    return push_samples(push_float, sizeof(float), layer, push, first, last);
+}
+
+int spikebit_push_double(const Layer *layer, const Push *push, int64_t first, int64_t last)
+{
+    return push_samples(push_double, sizeof(double), layer, push, first, last);
 }
 
 int spikebit_pull_float(const Layer *layer, const Pull *pull, int64_t first, int64_t last)
@@ -68,4 +101,8 @@ void spikebit_linear_sizes(int64_t *sizes)
     sizes[0] = sizeof(Layer);
     sizes[1] = sizeof(Push);
     sizes[2] = sizeof(Pull);
+    sizes[3] = sizeof(Fill);
+    sizes[4] = sizeof(SignFill);
+    sizes[5] = sizeof(KernelFill);
+    sizes[6] = sizeof(ProductFill);
 }

@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#include "fill.h"
+
 typedef struct {
     int64_t steps, batch, neurons;
     int32_t varies;      /* carry is [time, sample, neuron] */
@@ -17,8 +19,9 @@ typedef struct {
 } Layer;
 
 typedef struct {
-    const void *input; /* changes of the synaptic sum */
-    int64_t input_time, input_sample;
+    const void *input; /* changes of the synaptic sum, from sample `input_first` on */
+    int64_t input_time, input_sample, input_first;
+    const Fill *fill;           /* makes the input instead */
     void *u, *n;                /* [time, sample, neuron] */
     const void *bend, *cross;   /* second derivatives */
     double *curvature;          /* [sample] */

@@ -3,26 +3,28 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "fill.h"
 #include "mode.h"
-#include "sparse.h"
 
 #ifdef __AVX512F__
 #include <immintrin.h>
 
-/* 64 outputs of one row stay in registers; the same sums in the same order as the loop below */
+/* 64 outputs of one row stay in registers: twice what has a plus, less everything */
 static void strip_float(const Events *events, int64_t r, const uint8_t *bits, int64_t bytes, float *to)
 {
     const int32_t *column = events->columns + events->begin[r];
     const float *value = events->values ? events->values + events->begin[r] : NULL;
     __m512 s[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+    float all = 0;
     for (int32_t e = 0; e < events->count[r]; e++) {
-        const __m512 x = _mm512_set1_ps(value ? value[e] : 1.0f);
+        const float one = value ? value[e] : 1;
+        const __m512 twice = _mm512_set1_ps(2 * one);
         uint64_t plus;
         memcpy(&plus, bits + column[e] * bytes, 8);
-        for (int k = 0; k < 4; k++)
-            s[k] = _mm512_mask_add_ps(_mm512_sub_ps(s[k], x), (__mmask16)(plus >> 16 * k), s[k], x);
+        all += one;
+        for (int k = 0; k < 4; k++) s[k] = _mm512_mask_add_ps(s[k], (__mmask16)(plus >> 16 * k), s[k], twice);
     }
-    for (int k = 0; k < 4; k++) _mm512_storeu_ps(to + 16 * k, s[k]);
+    for (int k = 0; k < 4; k++) _mm512_storeu_ps(to + 16 * k, _mm512_sub_ps(s[k], _mm512_set1_ps(all)));
 }
 #define STRIPS(real) (sizeof(real) == sizeof(float))
 #else
@@ -43,7 +45,7 @@ static const int8_t SIGN[2] = {-1, 1};
                 const int32_t *column = events->columns + events->begin[r];                                          \
                 const float *value = events->values ? events->values + events->begin[r] : NULL;                      \
                 const uint8_t *own = bits + s * wide * bytes;                                                        \
-                real *to = (real *)sums + (s * steps + t) * out;                                                     \
+                real *to = (real *)sums + ((s - first) * steps + t) * out;                                           \
                 int64_t left = 0;                                                                                    \
                 if (STRIPS(real))                                                                                    \
                     for (; left + 64 <= out; left += 64)                                                             \
@@ -57,14 +59,16 @@ static const int8_t SIGN[2] = {-1, 1};
             }                                                                                                        \
     } while (0)
 
-/* sums [sample, step, out] of the samples first..last−1; events of rows [step·batch] with `wide` columns; bits
- * [sample, column, byte], bit k of byte j the sign of output 8j + k: 1 is plus. kind 1: float, 2: double. */
-void spikebit_add_signs(int32_t kind, const Events *events, const uint8_t *bits, void *sums, int64_t steps, int64_t batch,
-                        int64_t wide, int64_t out, uint32_t mode, int64_t first, int64_t last)
+/* Bits [sample, column, byte]: bit k of byte j is the sign of output 8j + k, 1 is plus. */
+int spikebit_fill_signs(const void *context, int64_t first, int64_t last, void *sums)
 {
-    const int64_t bytes = (out + 7) / 8;
-    const uint32_t before = set_mode(mode);
-    if (kind == 1) ADD(float);
+    const SignFill *f = context;
+    const Events *events = f->events;
+    const uint8_t *bits = f->bits;
+    const int64_t steps = f->steps, batch = f->batch, wide = f->wide, out = f->out, bytes = (out + 7) / 8;
+    const uint32_t before = set_mode(f->mode);
+    if (f->kind == 1) ADD(float);
     else ADD(double);
     set_mode(before);
+    return 0;
 }
