@@ -3,9 +3,10 @@
 Workloads A and B, one thread, process CPU time, contestants interleaved. A peer's cost is its setup plus the
 probes that its slowest layer needs for a standard error of 5 % (from the spread of ``PROBES`` whole-batch probes)
 times its median probe; ours is the median of whole analyses from nothing until every layer has that error.
-``A-nmnist`` and ``B-braille`` are the same on recordings of third parties, reported beside; ``allocation`` says what
-numbers of probes for each sample could bring. How well predictions hold on networks and what plans are worth is
-measured by ``prediction`` and ``plans``, whose rows are named here too.
+``A-nmnist`` and ``B-braille`` are the same on recordings of third parties, reported beside; ``allocation`` says how
+many times fewer sweeps would do at equal error if samples had numbers of their own, a pilot included. How well
+predictions hold on networks and what plans are worth is measured by ``prediction`` and ``plans``, whose rows are named
+here too.
 """
 
 from __future__ import annotations
@@ -91,8 +92,9 @@ def _contest(workload: Workload, folder: Path, python: Path) -> Iterator[Finding
         if workload.recordings is None:
             yield _agreement(workload, folder, ours, theirs)
             ours.ask("setup", reset="through")
-            gains = ours.ask("allocation")["gains"]
-            yield Measured(f"allocation.{workload.name}", median(gains), (min(gains), max(gains)), {"layers": gains})
+            found = ours.ask("allocation")
+            value = found["alike"]["equal"] / found["pilot"]["equal"]
+            yield Measured(f"allocation.{workload.name}", value, detail=found)
         first, second = (_probes(peer) for peer in (theirs, double))
         detached = _cost(setups["pyhessian"], rounds["pyhessian"], _needed(first))
         runs = [

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.contestants.allocation import compare
 from benchmarks.contestants.ours import network_of
 from benchmarks.peers import memory, serve
 from benchmarks.workloads import ALL_WORKLOADS, load_weights, samples
@@ -20,6 +21,7 @@ from engine.curvature.directions import draw
 from engine.curvature.estimator import StopRule
 from engine.curvature.linear_network import linearise
 from engine.curvature.objective import Objective
+from engine.curvature.orthogonal_signs import order_for
 from engine.curvature.output_losses import CrossEntropy, rademacher
 from engine.curvature.quadratic import along, second_order
 from engine.curvature.registry import estimator
@@ -85,25 +87,18 @@ class Contestant:
         signs = rademacher(tuple(outputs.shape), outputs, generator_of(seed, ("sweep", 0, 0)))
         _probe(Blocks(self.objective, torch.float32), self.block, signs, ("sweep", 0, 0))
 
-    def allocation(self, probes: int = 16) -> dict[str, Any]:
-        """How many times fewer sweeps would do if samples got them in proportion to their own spread, per layer.
-
-        ``S·Σσ²/(Σσ)²`` over the samples' standard deviations (Neyman 1934), which are known here and would have to be
-        found out first.
-        """
-        from engine.curvature.gauss_newton import _probe
+    def allocation(self) -> dict[str, Any]:
+        """Sweeps that every layer needs for the asked error: as many for each sample, or by the samples' spreads."""
+        from engine.curvature.gauss_newton import _probe, _signs
 
         if self.block is None:
             raise ValueError("expected a setup before")
-        outputs, blocks = self.block.network.outputs, Blocks(self.objective, torch.float32)
-        units = []
-        for number in range(probes):
-            place = ("allocation", 0, number)
-            signs = rademacher(tuple(outputs.shape), outputs, generator_of(0, place))
-            units.append(_probe(blocks, self.block, signs, place).units)
-        spread = torch.stack(units).std(0)  # [sample, layer]
-        gains = len(spread) * spread.square().sum(0) / spread.sum(0).square()
-        return {"gains": gains.tolist()}
+        block, blocks = self.block, Blocks(self.objective, torch.float32)
+        order, units = order_for(block.network.outputs.shape[1]), []
+        for number in range(order):
+            units.append(_probe(blocks, block, _signs(block, number, order, 0), ("allocation", 0, number)).units)
+        found = compare(torch.stack(units).numpy(), ERROR)
+        return {name: {"sweeps": each.sweeps, "error": each.error, "equal": each.equal} for name, each in found.items()}
 
     def analysis(self, quantity: str, reset: str, seed: int = 0, min_probes: int = 2) -> dict[str, Any]:
         """Every layer's trace to a standard error of 5 %, from nothing."""

@@ -74,8 +74,16 @@ def analyse(
     stop = StopRule(spec.relative_error, spec.min_probes, spec.max_probes, spec.max_seconds)
     channels = spec.channels or spec.quantity == "ggn"
     traces = estimator(spec.quantity)(objective, stop, seed, events, dtype, channels=channels)
-    baseline = objective.loss.values(counts, objective.labels)
     layers = _layers(objective, traces, spec, events, dtype)
+    section = _section(objective, counts, layers, spec, seed)
+    seconds = time.perf_counter() - start
+    return section.model_copy(update={"slope_checks": checks, "peak_bytes": peak_bytes(device), "seconds": seconds})
+
+
+def _section(
+    objective: Objective, counts: Tensor, layers: tuple[LayerSensitivity, ...], spec: SensitivityStep, seed: int
+) -> SensitivitySection:
+    """What was found, and whether the predictions hold; ``counts`` are the outputs ``[sample, output]``."""
     verdict = judge_predictions(layers)
     saturated = objective.loss.saturated(counts)
     return SensitivitySection(
@@ -84,11 +92,10 @@ def analyse(
         logit_scale=objective.loss.logit_scale,
         surrogate_kind=objective.surrogate.kind,
         surrogate_slope=objective.surrogate.slope,
-        slope_checks=checks,
         reset_gradient=spec.reset_gradient,
         samples=objective.samples,
         seed=seed,
-        baseline_loss=float(baseline.mean()),
+        baseline_loss=float(objective.loss.values(counts, objective.labels).mean()),
         baseline_accuracy=float((counts.argmax(1) == objective.labels).double().mean()),
         layers=layers,
         rank_correlation=verdict.by_trace.rank_correlation,
@@ -97,8 +104,7 @@ def analyse(
         by_quadratic=verdict.by_quadratic,
         holds=verdict.holds,
         statement=f"{verdict.statement}{SATURATED}" if saturated else verdict.statement,
-        peak_bytes=peak_bytes(device),
-        seconds=time.perf_counter() - start,
+        seconds=0.0,
     )
 
 

@@ -48,27 +48,6 @@ def sensitivity(section: SensitivitySection) -> Block:
         for layer in section.layers
         for width in layer.widths
     ]
-    method = (
-        ("quantity", section.quantity),
-        ("loss", f"{section.loss.replace('_', ' ')} of the readout times {number(section.logit_scale)}"),
-        ("loss of the network as it is", f"{number(section.baseline_loss)} nats"),
-        (
-            "right of the training samples as it is",
-            "–" if section.baseline_accuracy is None else percent(section.baseline_accuracy),
-        ),
-        ("training samples", count(section.samples)),
-        ("surrogate", f"{section.surrogate_kind}, slope {number(section.surrogate_slope)}"),
-        ("reset gradient", section.reset_gradient),
-        ("slope chosen among", _slopes(section)),
-        ("rank correlation, predicted and measured, 4/3/2 bits", number(section.rank_correlation, 3)),
-        ("the same for the quadratic form", number(section.by_quadratic.rank_correlation, 3)),
-        ("the same for the squared weight error alone", number(section.trivial_rank_correlation, 3)),
-        ("predicted over measured, by trace", _calibration(section.by_trace)),
-        ("the same for the quadratic form", _calibration(section.by_quadratic)),
-        ("prediction that holds", section.holds),
-        ("peak memory of the process, bytes", "–" if section.peak_bytes is None else count(section.peak_bytes)),
-        ("seed", str(section.seed)),
-    )
     return Block(
         "sensitivity",
         "Sensitivity",
@@ -88,8 +67,33 @@ def sensitivity(section: SensitivitySection) -> Block:
                 "by trace and quadratic form: estimated; measured and accuracy: on training samples",
                 collapsed=True,
             ),
-            table("How it was measured", ("what", "value"), method, collapsed=True),
+            table("How it was measured", ("what", "value"), _method(section), collapsed=True),
         ),
+    )
+
+
+def _method(section: SensitivitySection) -> tuple[tuple[str, str], ...]:
+    """What was computed, on what, and how well the predictions hold."""
+    return (
+        ("quantity", section.quantity),
+        ("loss", f"{section.loss.replace('_', ' ')} of the readout times {number(section.logit_scale)}"),
+        ("loss of the network as it is", f"{number(section.baseline_loss)} nats"),
+        (
+            "right of the training samples as it is",
+            "–" if section.baseline_accuracy is None else percent(section.baseline_accuracy),
+        ),
+        ("training samples", count(section.samples)),
+        ("surrogate", f"{section.surrogate_kind}, slope {number(section.surrogate_slope)}"),
+        ("reset gradient", section.reset_gradient),
+        ("slope chosen among", _slopes(section)),
+        ("rank correlation, predicted and measured, 4/3/2 bits", number(section.rank_correlation, 3)),
+        ("the same for the quadratic form", number(section.by_quadratic.rank_correlation, 3)),
+        ("the same for the squared weight error alone", number(section.trivial_rank_correlation, 3)),
+        ("predicted over measured, by trace", _calibration(section.by_trace)),
+        ("the same for the quadratic form", _calibration(section.by_quadratic)),
+        ("prediction that holds", section.holds),
+        ("peak memory of the process, bytes", "–" if section.peak_bytes is None else count(section.peak_bytes)),
+        ("seed", str(section.seed)),
     )
 
 

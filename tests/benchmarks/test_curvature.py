@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import curvature, workloads
-from benchmarks.contestants import curvature_ours, double_backward
+from benchmarks.contestants import allocation, curvature_ours, double_backward
 from benchmarks.curvature_sizes import PASSES, Silent, objective_of, worst_in_double
 from benchmarks.frame import Absent, Measured
 from benchmarks.peers import FRAMEWORKS, interpreter, memory
@@ -43,6 +43,19 @@ def test_a_layer_that_did_not_converge_is_no_ratio() -> None:
     found = curvature._against("x", 80.0, probes, runs)
     assert isinstance(found, Measured)
     assert (found.value, found.spread) == (20.0, (10.0, 40.0))
+
+
+def test_samples_that_spread_alike_gain_nothing_and_a_single_one_takes_all() -> None:
+    draw = np.random.default_rng(0)
+    alike = 10.0 + draw.permuted(np.tile(np.linspace(-1, 1, 12)[:, None, None], (1, 40, 2)), axis=0)
+    found = allocation.compare(alike, 0.005)
+    assert found["true spreads"].equal == pytest.approx(found["alike"].equal, rel=0.2)
+    single = np.full((12, 40, 1), 10.0) + 1e-6 * alike[:, :, :1]
+    single[:, 0, 0] = 10.0 + 30.0 * np.linspace(-1, 1, 12)
+    found = allocation.compare(single, 0.01)
+    assert found["true spreads"].sweeps < 1.5 < found["alike"].sweeps
+    assert found["true spreads"].error <= 1.0
+    assert found["alike"].error <= 1.0
 
 
 def test_every_ratio_has_a_floor_on_drawn_data_and_none_on_recordings() -> None:
