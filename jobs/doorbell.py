@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ RING_TASK = "spikebit.ring"
 RING_TIMEOUT_S = 0.5
 SILENCE_S = 5.0  # after a failure: a dead Redis is asked again only now and then
 MOST_RINGS = 8  # of one class in Redis where nobody says how many workers are idle
+TURNS, TURN_S = 20, 0.005  # how long one process waits for another that rings for the same class
 MAX_WAITING_RINGS = 64  # more say nothing new: one ring makes a worker look until nothing is left
 
 
@@ -118,13 +120,14 @@ class Doorbell:
     def _publish(self, job_class: str, job_id: str | None, trace: str | None) -> bool:
         """Send, unless as many rings wait as there are workers to hear them: False."""
         app: Any = self._load()
-        if _waiting_rings(app, job_class) >= self._most_rings(job_class):
-            return False
         headers = {} if trace is None else {HEADER: trace}
-        app.send_task(
-            RING_TASK, args=[job_class, job_id], queue=job_class, ignore_result=True, retry=False, headers=headers
-        )
-        return True
+        with _alone(app, job_class) as waiting:
+            if waiting is None or waiting >= self._most_rings(job_class):
+                return False
+            app.send_task(
+                RING_TASK, args=[job_class, job_id], queue=job_class, ignore_result=True, retry=False, headers=headers
+            )
+            return True
 
     def _load(self) -> Celery:
         if self._app is None:
@@ -134,8 +137,26 @@ class Doorbell:
         return self._app
 
 
-def _waiting_rings(app: Any, job_class: str) -> int:
-    """Rings of the class that no worker has taken yet (0 on a transport that is no Redis)."""
+@contextmanager
+def _alone(app: Any, job_class: str) -> Iterator[int | None]:
+    """Look and send with no other process between the two: yields how many rings of the class no worker has taken yet.
+
+    None: others ring for this class all the time, which is as good. On a transport that is no Redis nobody is kept out.
+    """
     with app.pool.acquire(block=True, timeout=RING_TIMEOUT_S) as connection:
         client = getattr(connection.default_channel, "client", None)
-        return 0 if client is None or not hasattr(client, "llen") else int(client.llen(job_class))
+        if client is None or not hasattr(client, "llen"):
+            yield 0
+            return
+        name = f"{job_class}.ringing"
+        for _ in range(TURNS):
+            if client.set(name, 1, nx=True, px=round(2000 * RING_TIMEOUT_S)):
+                break
+            time.sleep(TURN_S)
+        else:
+            yield None
+            return
+        try:
+            yield int(client.llen(job_class))
+        finally:
+            client.delete(name)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -16,6 +17,7 @@ from jobs.store.endings import LONGEST_PAUSE_S, end_attempt, finish, requeue
 from jobs.store.intake import RECORDS
 
 INTAKE = "intake"
+AT_ONCE = 500  # rows of a kind that one sweep changes; the next one goes on
 AHEAD_LEASES = 4  # an end that is more leases ahead than this was written before the clock was set back
 
 
@@ -64,6 +66,9 @@ def sweep(
 ) -> Swept:
     """Requeue or end what its worker left, end what waited too long, forget what is past its time.
 
+    A long queue is looked through in a read transaction, so that on SQLite no submit waits for it; what was found is
+    looked at again in the write.
+
     Args:
         database: the records.
         max_attempts: crashed attempts after which a job fails with ``worker_lost`` and an upload is rejected.
@@ -72,12 +77,17 @@ def sweep(
         idempotency_keep_s: how long stored answers are kept.
     """
     swept = Swept()
+    with database.read() as session:
+        now = database.now(session)
+        late = _keys(session, *_late(now))
+        paused = _keys(session, *_paused_too_long(now)) if lease_s is not None else {}
     with database.write() as session:
         now = database.now(session)
         if lease_s is not None:
             _cut_leases(session, now, lease_s)
+            _cut_pauses(session, now, paused)
         _lost_jobs(session, now, max_attempts, swept)
-        _late_jobs(session, now, swept)
+        _late_jobs(session, now, late, swept)
         _lost_uploads(session, now, max_attempts, swept)
         for record in RECORDS.values():
             old = record.checked_at < now - timedelta(seconds=rejected_keep_s)
@@ -123,13 +133,37 @@ def waiting(database: Database) -> dict[str, int]:
 
 
 def _cut_leases(session: Session, now: datetime, lease_s: float) -> None:
-    """A clock that was set back must not make a dead worker's lease, or a pause, last as long as the step."""
+    """A clock that was set back must not make a dead worker's lease last as long as the step."""
     far = now + timedelta(seconds=AHEAD_LEASES * max(lease_s, CANCEL_WITHIN_S))
     until = now + timedelta(seconds=lease_s)
-    for record in (Job, *RECORDS.values()):
-        session.execute(update(record).where(record.lease_until > far).values(lease_until=until))
-    paused = Job.not_before > now + timedelta(seconds=2 * LONGEST_PAUSE_S)
-    session.execute(update(Job).where(Job.status == "queued", paused).values(not_before=None))
+    for held, lease_until in (
+        (Job.status.in_(HELD), Job.lease_until),
+        *((record.status == "checking", record.lease_until) for record in RECORDS.values()),
+    ):
+        session.execute(update(lease_until.class_).where(held, lease_until > far).values(lease_until=until))
+
+
+def _cut_pauses(session: Session, now: datetime, found: Mapping[str, list[str]]) -> None:
+    """The same for the pause before a job is tried again."""
+    for tenant, ids in found.items():
+        mine = (Job.tenant_id == tenant, Job.id.in_(ids))
+        session.execute(update(Job).where(*mine, *_paused_too_long(now)).values(not_before=None))
+
+
+def _keys(session: Session, *conditions: ColumnElement[bool]) -> dict[str, list[str]]:
+    """Ids of such jobs by tenant, as the primary key finds them again."""
+    found: dict[str, list[str]] = {}
+    for tenant, identity in session.execute(select(Job.tenant_id, Job.id).where(*conditions).limit(AT_ONCE)):
+        found.setdefault(tenant, []).append(identity)
+    return found
+
+
+def _paused_too_long(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Job.status == "queued", Job.not_before > now + timedelta(seconds=2 * LONGEST_PAUSE_S)
+
+
+def _late(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Job.status == "queued", Job.attempt == 0, Job.queue_deadline_at < now
 
 
 def _lost_jobs(session: Session, now: datetime, max_attempts: int, swept: Swept) -> None:
@@ -150,15 +184,13 @@ def _lost_jobs(session: Session, now: datetime, max_attempts: int, swept: Swept)
             swept.requeued.append(job.id)
 
 
-def _late_jobs(session: Session, now: datetime, swept: Swept) -> None:
-    late = (
-        select(Job)
-        .where(Job.status == "queued", Job.attempt == 0, Job.queue_deadline_at < now)
-        .with_for_update(skip_locked=True)
-    )
-    for job in session.scalars(late).all():
-        finish(session, job, now, "expired", Problem("queue_deadline", "no worker was free before the queue deadline"))
-        swept.expired.append(job.id)
+def _late_jobs(session: Session, now: datetime, found: Mapping[str, list[str]], swept: Swept) -> None:
+    problem = Problem("queue_deadline", "no worker was free before the queue deadline")
+    for tenant, ids in found.items():
+        late = select(Job).where(Job.tenant_id == tenant, Job.id.in_(ids), *_late(now))
+        for job in session.scalars(late.with_for_update(skip_locked=True)).all():
+            finish(session, job, now, "expired", problem)
+            swept.expired.append(job.id)
 
 
 def _lost_uploads(session: Session, now: datetime, max_attempts: int, swept: Swept) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from jobs.blobs import Blobs
 from jobs.clock import CLOCK_VARIABLE
@@ -297,3 +298,41 @@ def test_a_clock_that_is_set_back_does_not_prolong_leases(
     assert sweep(database, max_attempts=3, lease_s=0.05).requeued == []
     time.sleep(0.1)
     assert sweep(database, max_attempts=3, lease_s=0.05).requeued == [job]
+
+
+def test_a_sweep_writes_without_looking_through_the_queue(tenant: Tenant, database: Database) -> None:
+    """On SQLite a submit waits for whoever writes: no statement of that transaction scans jobs or all queued ones."""
+    if not database.is_sqlite:
+        pytest.skip("PostgreSQL's writers do not wait for each other")
+    queued(tenant)
+    written: list[tuple[str, object]] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if not connection.get_execution_options().get("spikebit_read_only") and "jobs" in statement:
+            written.append((statement, parameters))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    sweep(database, max_attempts=3, lease_s=30)
+    event.remove(database.engine, "before_cursor_execute", note)
+    assert len(written) >= 2
+    with database.engine.connect() as connection:
+        for statement, parameters in written:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+            assert not any(str(row[3]).startswith("SCAN") for row in plan), (statement, plan)
+            assert "queued" not in str(parameters), statement
+
+
+def test_late_and_paused_jobs_of_several_tenants_are_found_in_a_sweep(tenant: Tenant, database: Database) -> None:
+    other = Tenant(database, "other")
+    late = {queued(one, queue_deadline_s=0.01) for one in (tenant, other)}
+    kept = queued(tenant, queue_deadline_s=60)
+    paused = queued(tenant)
+    with database.write() as session:
+        session.execute(
+            update(Job).where(Job.id == paused).values(not_before=database.now(session) + timedelta(days=2))
+        )
+    time.sleep(0.05)
+    swept = sweep(database, max_attempts=3, lease_s=30)
+    assert set(swept.expired) == late
+    assert get_job(tenant, kept).status == "queued"
+    assert get_job(tenant, paused).not_before is None

@@ -68,7 +68,7 @@ def test_settings_refuse_a_lease_shorter_than_two_beats() -> None:
 
 def test_no_more_rings_wait_than_workers_could_hear() -> None:
     in_redis: list[str] = []
-    client = SimpleNamespace(llen=lambda queue: len(in_redis))
+    client = SimpleNamespace(llen=lambda queue: len(in_redis), set=lambda *_, **__: True, delete=lambda _: 1)
 
     class App:
         pool = SimpleNamespace(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from jobs.queue import Doorbell
 from jobs.store import list_artifacts
@@ -48,6 +49,21 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
         server.wait(10)
         path.unlink(missing_ok=True)
         folder.rmdir()
+
+
+def test_several_ringers_ring_no_more_than_workers_could_hear(redis_url: str) -> None:
+    """API processes and sweeps ring at once; look and send are one for all of them."""
+    bells = [Doorbell(redis_url, most_rings=lambda _: 2) for _ in range(6)]
+    for _ in range(8):
+        for bell in bells:
+            bell.ring("compute")
+    until(lambda: all(bell.state().rung + bell.state().dropped == 8 for bell in bells))
+    with redis.Redis(unix_socket_path=redis_url.removeprefix("redis+socket://")) as client:
+        assert client.llen("spikebit:compute") == 2
+        assert client.keys("*.ringing") == []
+    assert sum(bell.state().rung for bell in bells) == 2
+    for bell in bells:
+        bell.close()
 
 
 def test_a_killed_worker_loses_nothing(bench: Bench) -> None:
