@@ -116,7 +116,7 @@ def _program_bytes(step: AllocateStep, model: Mapping[str, Any]) -> int:
 
 def _rest(model: Mapping[str, Any], granularity: str, state_bits: int) -> int:
     """All but the weights."""
-    rest = (model.get("program_rest_bytes") or {}).get(granularity)
+    rest = (model.get("program_rest_bytes") or {}).get("layer" if granularity == "layer" else "channel")
     if rest is None:
         return NEURON_BYTES * sum(int(number) for _, number in model.get("neuron_layers") or [])
     return ceil(int(rest) * state_bits / STATE_BITS)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from engine.allocate.front import pareto_front
+from engine.allocate.granularity import Granularities, Granularity, choose_granularity, coarser
 from engine.allocate.losses import Predictor, caution, layer_losses
 from engine.allocate.plan_check import check_plan
 from engine.allocate.problem import Budget, Choice, Problem
@@ -52,13 +53,38 @@ def allocate(
         return _one_width(network, spec, bytes_of, start)
     if sensitivity is None:
         raise InvalidSpec("invalid_step", "allocate needs an earlier step 'sensitivity', or a plan", "/steps")
-    problem, predictor = _problem(network, sensitivity, spec, bytes_of)
+    found = sensitivity
+
+    def solved(scales: Granularities) -> AllocateSection:
+        return _solved(network, found, spec, bytes_of, scales, start)
+
+    if spec.granularity == "auto" and spec.program_bytes is not None:
+        return choose_granularity(network, solved)
+    return solved(_scales(network, spec))
+
+
+def _scales(network: Network, spec: AllocateStep) -> dict[str, Granularity]:
+    """What the step says; ``auto`` without a byte budget: by channel, which is never worse."""
+    one: Granularity = "channel" if spec.granularity == "auto" else spec.granularity
+    return {c.name: one for c in network.weighted}
+
+
+def _solved(
+    network: Network,
+    sensitivity: SensitivitySection,
+    spec: AllocateStep,
+    bytes_of: BytesOf,
+    scales: Granularities,
+    start: float,
+) -> AllocateSection:
+    """The exact optimum with these scales."""
+    problem, predictor = _problem(network, sensitivity, spec, bytes_of, scales)
     budget = Budget(spec.mean_weight_bits, spec.program_bytes)
     front = pareto_front(problem)
-    choice = _choose(problem, budget, front, lambda c: bytes_of(_plan(network, spec, problem.bits_by_layer(c))))
+    choice = _choose(problem, budget, front, lambda c: bytes_of(_plan(network, spec, problem.bits_by_layer(c), scales)))
     points, note = _front_points(problem, front, choice)
     return AllocateSection(
-        plan=_plan(network, spec, problem.bits_by_layer(choice)),
+        plan=_plan(network, spec, problem.bits_by_layer(choice), scales),
         source="solver",
         predictor=predictor,
         caution=caution(sensitivity, predictor),
@@ -75,7 +101,7 @@ def allocate(
 def _one_width(network: Network, spec: AllocateStep, bytes_of: BytesOf, start: float) -> AllocateSection:
     """The plan where there is nothing to choose."""
     bits = spec.widths[0]
-    plan = _plan(network, spec, dict.fromkeys((c.name for c in network.weighted), bits))
+    plan = _plan(network, spec, dict.fromkeys((c.name for c in network.weighted), bits), _scales(network, spec))
     size = bytes_of(plan)
     if spec.program_bytes is not None and size > spec.program_bytes:
         detail = f"{spec.program_bytes} bytes cannot hold the program: at {bits} bits, the only width, it takes {size}"
@@ -109,7 +135,7 @@ def _users_plan(
     predictor: Predictor | None = None
     loss, note = None, ""
     if sensitivity is not None:
-        problem, predictor = _problem(network, sensitivity, spec, bytes_of)
+        problem, predictor = _problem(network, sensitivity, spec, bytes_of, _scales(network, spec))
         points, note = _front_points(problem, pareto_front(problem), None)
         if set(bits.values()) <= set(problem.widths):
             loss = problem.predicted_loss([problem.widths.index(bits[name]) for name in problem.layers])
@@ -128,7 +154,7 @@ def _users_plan(
 
 
 def _problem(
-    network: Network, sensitivity: SensitivitySection, spec: AllocateStep, bytes_of: BytesOf
+    network: Network, sensitivity: SensitivitySection, spec: AllocateStep, bytes_of: BytesOf, scales: Granularities
 ) -> tuple[Problem, Predictor]:
     widths = tuple(sorted(set(spec.widths)))
     counts = {c.name: c.weight.size for c in network.weighted if c.weight is not None}
@@ -140,16 +166,20 @@ def _problem(
             "/steps",
         )
     losses, predictor = layer_losses(sensitivity, widths, spec.predictor)
+    if spec.granularity == "auto":
+        losses = losses * coarser(network, analysed, widths, spec.quantizer, scales, "channel")
     narrowest = dict.fromkeys(counts, widths[0])
-    fixed = bytes_of(_plan(network, spec, narrowest))
-    size = [[bytes_of(_plan(network, spec, narrowest | {name: b})) - fixed for b in widths] for name in analysed]
+    fixed = bytes_of(_plan(network, spec, narrowest, scales))
+    size = [
+        [bytes_of(_plan(network, spec, narrowest | {name: b}, scales)) - fixed for b in widths] for name in analysed
+    ]
     table = np.array(size, dtype=np.int64)
     return Problem(analysed, tuple(counts[name] for name in analysed), widths, losses, table, fixed), predictor
 
 
-def _plan(network: Network, spec: AllocateStep, bits: dict[str, int]) -> Plan:
+def _plan(network: Network, spec: AllocateStep, bits: dict[str, int], scales: Granularities) -> Plan:
     entries = {
-        c.name: WeightPlan(bits=bits[c.name], quantizer=spec.quantizer, granularity=spec.granularity)
+        c.name: WeightPlan(bits=bits[c.name], quantizer=spec.quantizer, granularity=scales[c.name])
         for c in network.weighted
     }
     return check_plan(network, Plan(weights=entries), spec.neuron)

@@ -75,7 +75,9 @@ class AllocateStep(Spec):
     predictor: Literal["auto", "trace", "quadratic", "measured"] = Field(
         default="auto", description="auto: measured where it stands clear of its noise, else the prediction that holds"
     )
-    granularity: Literal["layer", "channel"] = "channel"
+    granularity: Literal["layer", "channel", "auto"] = Field(
+        default="channel", description="Scales of weights; auto: under a byte budget, by predicted loss per byte"
+    )
     quantizer: str = Field(default="lsq", description="Of all layers: a name of docs/plan.md")
     neuron: NeuronPlan = NeuronPlan()
     plan: Plan | None = Field(default=None, description="The user's own plan; nothing is chosen then")
