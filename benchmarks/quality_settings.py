@@ -60,7 +60,7 @@ LEVELS = (
 PTQ = _recipe("ptq", NETWORKS)
 STATE_BITS = 8
 STATE = mixed(4.0, SMALL, "state8", neuron=narrow_states(STATE_BITS))
-LEAK = mixed(4.0, LEAKY, "shift_leak", neuron={"leak": {"kind": "shift", "k": 1}})
+LEAK = mixed(4.0, LEAKY, "shift_leak", neuron={"leak": {"kind": "shift"}})
 PAPER = _recipe("hessian-paper", (DIGITS, CONVOLUTIONAL), options=NO_CONTROL)
 RECIPES = (
     *(_recipe(name, SHOWN, options=NO_CONTROL) for name in ("lsq", "soft-sigmoid", "loihi-qat", "squat", "mint")),

@@ -80,7 +80,8 @@ def integer_level(value: ArrayLike, unit: ArrayLike, level_bits: int = 0) -> Int
 def leak_entry(decay: ArrayLike, form: LeakForm) -> Leak:
     """The registry entry that stands for a float decay (``s' = decay·s``).
 
-    ``mul_shift``: ``m = floor(decay·2**n + 1/2)``; ``shift``: ``k = floor(-log2(1 - decay) + 1/2)``. Decays that are 1
+    ``mul_shift``: ``m = floor(decay·2**n + 1/2)``; ``shift``: the form's ``k``, else
+    ``k = floor(-log2(1 - decay) + 1/2)``. Decays that are 1
     everywhere after rounding become ``none``, whatever the form: the results are equal and no product is needed.
 
     Args:
@@ -109,7 +110,7 @@ def leak_entry(decay: ArrayLike, form: LeakForm) -> Leak:
         if np.any((decay < 0) | (decay >= 1)):
             worst = float(decay[(decay < 0) | (decay >= 1)].flat[0])
             raise NotRepresentable("leak_form", f"leak form 'shift' needs decays in [0, 1), found {worst:g}")
-        k = np.floor(-np.log2(1 - decay) + 0.5)
+        k = np.floor(-np.log2(1 - decay) + 0.5) if form.k is None else np.where(decay == 0, 0, form.k)
         return Leak("shift", np.clip(k, 0, 31).astype(np.int64), 0, form.rounding)
     factor = _to_int64(np.floor(decay * 2.0**form.shift_bits + 0.5), "a leak factor")
     if np.all(factor == 1 << form.shift_bits):

@@ -19,7 +19,9 @@ class ShiftLeak(Spec):
     """Leak by a shift alone: ``v - (v >> k)`` with the declared rounding of the shift."""
 
     kind: Literal["shift"] = "shift"
-    k: int = Field(ge=1, le=15)
+    k: int | None = Field(
+        default=None, ge=1, le=15, description="One for all neurons that leak; null: for each the nearest to its decay"
+    )
     rounding: Literal["floor", "toward_zero", "half_up"] = "floor"
 
 

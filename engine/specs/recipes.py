@@ -136,7 +136,7 @@ RECIPES: dict[str, Recipe] = {
                     widths=(4,),
                     mean_weight_bits=None,
                     granularity="layer",
-                    neuron=NeuronPlan(state_bits=8, fraction_bits=0, leak=ShiftLeak(k=1), range_thresholds=1.25),
+                    neuron=NeuronPlan(state_bits=8, fraction_bits=0, leak=ShiftLeak(), range_thresholds=1.25),
                 ),
                 FinetuneStep(),
                 IntegerizeStep(),

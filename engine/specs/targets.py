@@ -146,7 +146,7 @@ TARGETS: dict[str, Target] = {
         ),
         Target(
             name="xylo", title="SynSense Xylo by Rockpool", source="rockpool 3.1.0, devices.xylo.syns61201",
-            weight_bits=8, state_bits=16, kinds=("lif", "cubalif"), leaks=("shift",), leak=ShiftLeak(k=4),
+            weight_bits=8, state_bits=16, kinds=("lif", "cubalif"), leaks=("shift",), leak=ShiftLeak(),
             resets=("subtract",), max_spikes=31, granularity="layer", inputs=16, neurons=1000, outputs=8,
             connections=("linear",), pools=False, delays=False,
             profile={"reset_timing": ("same_step",), "membrane_floor": ("none",), "start": ("zero",)},

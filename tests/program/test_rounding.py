@@ -46,12 +46,18 @@ def test_a_decay_of_one_is_no_leak_in_any_form() -> None:
 
 @pytest.mark.parametrize(("decay", "k"), [(0.0, 0), (0.5, 1), (0.875, 3), (0.95, 4)])
 def test_shift_takes_the_nearest_power(decay: float, k: int) -> None:
-    leak = leak_entry(np.array([decay]), ShiftLeak(k=1))
+    leak = leak_entry(np.array([decay]), ShiftLeak())
     assert leak.values is not None
     assert leak.values.tolist() == [k]
 
 
-@pytest.mark.parametrize(("decay", "form"), [(0.5, NoLeak()), (1.5, ShiftLeak(k=1)), (-0.5, ShiftLeak(k=1))])
+def test_a_shift_that_is_given_is_taken() -> None:
+    leak = leak_entry(np.array([0.95, 0.5, 0.0]), ShiftLeak(k=3))
+    assert leak.values is not None
+    assert leak.values.tolist() == [3, 3, 0]  # what keeps nothing goes on keeping nothing
+
+
+@pytest.mark.parametrize(("decay", "form"), [(0.5, NoLeak()), (1.5, ShiftLeak()), (-0.5, ShiftLeak())])
 def test_forms_refuse_decays_they_cannot_say(decay: float, form: NoLeak | ShiftLeak) -> None:
     with pytest.raises(NotRepresentable, match=f"found {decay:g}"):
         leak_entry(np.array([decay]), form)
