@@ -17,6 +17,9 @@ from engine.curvature.output_losses import rademacher
 from engine.curvature.shards import Merged, Piece, generator_of, merge
 from engine.errors import InvalidSpec
 
+# Degrees of freedom from which a standard error is known to 20 % and may stop the probing. Of one sample with 2 probes at
+# first, stopped by luck otherwise, 67 % of 150 estimates had the exact value within two stated errors.
+TRUSTED = 12.0
 MAX_GROWTH = 3  # a standard error from n probes is itself too rough to plan more than 3n further ones
 
 
@@ -84,13 +87,19 @@ def gauss_newton(
         unseen = 1.0 - done / order if order else 1.0
         mean, error = merged.mean(), merged.variance().sqrt() * unseen**0.5
         allowed = stop.relative_error * mean * (1.0 if shares is None else shares)
-        wanted = further_probes(done, error, allowed, stop, clock, order)
+        wanted = further_probes(done, trusted(error, merged), allowed, stop, clock, order)
     samples = blocks.objective.samples
     channels = merged.channels / samples
     spread = channels.var(0) / done * unseen if done > 1 else torch.full_like(channels[0], torch.inf)
     if unseen == 0.0:
         spread, error = torch.zeros_like(channels[0]), torch.zeros_like(mean)
     return GaussNewton(mean / samples, (error / samples).square(), channels.mean(0), spread, done, exact=unseen == 0.0)
+
+
+def trusted(error: Tensor, merged: Merged) -> Tensor:
+    """Standard errors ``[layer]`` where they are known well enough to stop by, infinite where not."""
+    known = (merged.degrees() >= TRUSTED) | (error == 0)
+    return torch.where(known, error, torch.inf)
 
 
 def further_probes(

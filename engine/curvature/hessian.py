@@ -13,7 +13,7 @@ from engine.curvature.blocks import Block, Blocks
 from engine.curvature.directions import draw
 from engine.curvature.estimator import Clock, LayerTrace, Progress, StopRule
 from engine.curvature.exact_rest import exact_rest
-from engine.curvature.gauss_newton import GaussNewton, further_probes, gauss_newton
+from engine.curvature.gauss_newton import GaussNewton, further_probes, gauss_newton, trusted
 from engine.curvature.linear_network import feeds_itself, reached_from
 from engine.curvature.objective import Objective
 from engine.curvature.shards import Merged, Piece, generator_of, merge
@@ -159,7 +159,8 @@ def _probe_until(blocks: Blocks, target: _Target, stop: StopRule, seed: int, eve
         events.progress("sensitivity", done, max(done, stop.max_probes), f"{target.name}: probes", probes=done)
         size = max(abs(target.part + float(merged.mean()) / samples), target.gauss)
         allowed = max((stop.relative_error * size) ** 2 - target.variance, 0.0) ** 0.5 * samples
-        wanted = further_probes(done, merged.variance().sqrt(), torch.tensor([allowed]), stop, clock)
+        error = trusted(merged.variance().sqrt(), merged)
+        wanted = further_probes(done, error, torch.tensor([allowed]), stop, clock)
         if wanted == 0:
             return merged
 

@@ -54,6 +54,19 @@ class Merged:
             return torch.full_like(self.units[0, 0], torch.inf)
         return self.units.var(0).sum(0) / self.probes
 
+    def degrees(self) -> Tensor:
+        """Degrees of freedom of :meth:`variance`, ``[layer]``: how well it is known; 0 with one probe.
+
+        Satterthwaite 1946: ``ν = (Σσ²)²/Σ(σ⁴/(n−1))`` over units, each σ known from n probes alone. With the estimates
+        s² in their place both sums are too large; without bias it is ``(n+1)·(Σs²)²/Σs⁴ − 2``: n − 1 for one unit,
+        about ``m·(n−1)`` for m alike. Infinite where nothing varies.
+        """
+        if self.probes < 2:
+            return torch.zeros_like(self.units[0, 0])
+        each = self.units.var(0)
+        total, squares = each.sum(0), each.square().sum(0)
+        return torch.where(squares > 0, (self.probes + 1) * total.square() / squares - 2, torch.inf)
+
 
 def generator_of(seed: int, place: Place) -> torch.Generator:
     """Random numbers of one piece, on the CPU so that every device sees the same ones.

@@ -16,7 +16,7 @@ from engine.curvature.gauss_newton import GaussNewton, gauss_newton
 from engine.curvature.ggn import ggn_trace
 from engine.curvature.hessian import hessian_trace, rest_probe
 from engine.curvature.registry import ESTIMATORS, estimator
-from engine.curvature.shards import merge
+from engine.curvature.shards import Merged, merge
 from engine.errors import InvalidSpec
 from engine.reference.ggn_exact import ggn_traces
 from engine.reference.hessian_exact import gauss_newton_block, hessian_block
@@ -208,6 +208,32 @@ def test_stops_when_every_layer_has_the_asked_error() -> None:
     found = gauss_newton(blocks, stop, 0, Silent(), Clock(), allow_exact=False)
     assert bool((found.variance.sqrt() <= 0.05 * found.trace).all())
     assert 2 <= found.probes < 1500
+
+
+def test_an_error_of_few_random_numbers_stops_nothing() -> None:
+    """Two probes of one sample can agree by luck: their error says nothing yet."""
+    loose = StopRule(relative_error=0.9, min_probes=2, max_probes=200)
+    for seed in range(5):
+        alone = Blocks(objective_of(CASES[0], samples=1))
+        assert gauss_newton(alone, loose, seed, Silent(), Clock(), allow_exact=False).probes > 12
+        layers = hessian_trace(objective_of(CASES[0], samples=1), loose, seed, Silent())
+        assert all(layer.probes > 12 or layer.standard_error == 0 for layer in layers)
+    many = Blocks(objective_of(CASES[0], samples=60))
+    assert gauss_newton(many, loose, 0, Silent(), Clock(), allow_exact=False).probes == 2
+
+
+def test_degrees_of_freedom_of_a_variance() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def of(probes: int, units: int) -> float:
+        values = torch.randn(probes, units, 1, generator=generator, dtype=torch.float64)
+        return float(Merged(values, torch.zeros(probes, 0)).degrees())
+
+    assert of(5, 1) == pytest.approx(4)
+    assert of(2, 1) == pytest.approx(1)
+    assert np.mean([of(3, 500) for _ in range(20)]) == pytest.approx(1000, rel=0.05)
+    assert Merged(torch.ones(4, 3, 1), torch.zeros(4, 0)).degrees().tolist() == [math.inf]
+    assert Merged(torch.ones(1, 3, 1), torch.zeros(1, 0)).degrees().tolist() == [0.0]
 
 
 def test_many_asked_probes_turn_into_all_outputs() -> None:
