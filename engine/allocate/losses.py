@@ -9,13 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.curvature.ranking import PARTLY
+from engine.curvature.ranking import PARTLY, stands_clear
 from engine.errors import InvalidSpec
 from engine.specs.planned import LayerSensitivity, SensitivitySection, WidthLoss
 
 Predictor = Literal["trace", "quadratic", "measured"]
 Form = Literal["trace", "quadratic"]
-CLEAR = 2.0  # standard errors above zero from which a measured increase is beyond doubt
 NARROW = 4  # bits, up to which roundings cost enough to be measured if the samples allow it at all
 ENOUGH = 0.5  # share of narrow roundings that must stand clear: 8 of 9 do on Braille, 1 of 9 on digits
 
@@ -89,7 +88,7 @@ def caution(sensitivity: SensitivitySection, predictor: Predictor) -> str | None
         return None
     found = sensitivity.by_trace if predictor == "trace" else sensitivity.by_quadratic
     name = "trace" if predictor == "trace" else "quadratic form"
-    if found.rank_correlation is None:
+    if found.rank_correlation is None or sensitivity.holds == "unknown":
         return f"Whether the {name} ranks the roundings of this network could not be checked by measurement."
     if found.rank_correlation < PARTLY:
         return (
@@ -146,7 +145,7 @@ def _measured_over_predicted(cells: Sequence[WidthLoss], form: Form) -> float | 
 
 
 def _stands_clear(cell: WidthLoss) -> bool:
-    return cell.measured is not None and cell.measured > max(CLEAR * (cell.measured_error or 0.0), 0.0)
+    return cell.measured is not None and stands_clear(cell.measured, cell.measured_error)
 
 
 def _measured_loss(cell: WidthLoss, form: Form, factor: float) -> float:

@@ -58,7 +58,8 @@ def judge_predictions(layers: Sequence[LayerSensitivity]) -> Verdict:
         layers: with or without measured increases.
 
     Returns:
-        Both, compared; which one to rely on (``neither`` below a rank correlation of 0.5); a sentence for the report.
+        Both, compared; which one to rely on (``neither`` below a rank correlation of 0.5, ``unknown`` where fewer than
+        three increases stand clear of their noise: ranks of noise say nothing); a sentence for the report.
     """
     cells = [c for layer in layers for c in layer.widths if c.bits in RANKED_WIDTHS and c.measured is not None]
     if not cells:
@@ -72,8 +73,20 @@ def judge_predictions(layers: Sequence[LayerSensitivity]) -> Verdict:
             f"{len(cells)} (layer, width) pairs at 4, 3 and 2 bits are too few or too alike to judge the prediction."
         )
         return Verdict(trace, quadratic, trivial, "unknown", statement)
+    if trace.clear_pairs < MIN_PAIRS:
+        return Verdict(trace, quadratic, trivial, "unknown", _noise(trace, quadratic, trivial))
     holds = _better(trace, quadratic)
     return Verdict(trace, quadratic, trivial, holds, _sentence(trace, quadratic, trivial, holds))
+
+
+def stands_clear(measured: float, error: float | None) -> bool:
+    """Whether an increase is beyond doubt: two standard errors above zero; one without an error (one sample) never is.
+
+    Example:
+        >>> stands_clear(1.0, 0.4), stands_clear(1.0, 0.6), stands_clear(1.0, None)
+        (True, False, False)
+    """
+    return error is not None and measured > max(CLEAR * error, 0.0)
 
 
 def _compare(cells: Sequence[WidthLoss], predict: Callable[[WidthLoss], float]) -> Prediction:
@@ -81,7 +94,7 @@ def _compare(cells: Sequence[WidthLoss], predict: Callable[[WidthLoss], float]) 
     clear = [
         predict(cell) / cell.measured
         for cell in cells
-        if cell.measured is not None and cell.measured > max(CLEAR * (cell.measured_error or 0.0), 0.0)
+        if cell.measured is not None and stands_clear(cell.measured, cell.measured_error)
     ]
     return Prediction(
         rank_correlation=rank_correlation([predict(cell) for cell in cells], measured),
@@ -103,7 +116,8 @@ def _better(trace: Prediction, quadratic: Prediction) -> Holds:
 def _sentence(trace: Prediction, quadratic: Prediction, trivial: float | None, holds: Holds) -> str:
     """Of the better of the two predictions, the other beside it."""
     other = quadratic.rank_correlation
-    better, name = (quadratic, QUADRATIC) if holds == "quadratic" else (trace, TRACE)
+    ahead = other is not None and other > (trace.rank_correlation or 0.0)
+    better, name = (quadratic, QUADRATIC) if ahead else (trace, TRACE)
     ours = better.rank_correlation or 0.0
     verdict = "holds" if ours >= HOLDS else "holds in part" if ours >= PARTLY else "does not hold"
     second = ""
@@ -124,10 +138,23 @@ def _sentence(trace: Prediction, quadratic: Prediction, trivial: float | None, h
     return f"{sentence}."
 
 
+def _noise(trace: Prediction, quadratic: Prediction, trivial: float | None) -> str:
+    """Where the measurement itself cannot rank."""
+    found = ((TRACE, trace.rank_correlation), (QUADRATIC, quadratic.rank_correlation), ("‖δW‖² alone", trivial))
+    ranks = "; ".join(f"{name}: {value:.2f}" for name, value in found if value is not None)
+    clear = {0: "no measured increase is", 1: f"only 1 of {trace.pairs} measured increases is"}.get(
+        trace.clear_pairs, f"only {trace.clear_pairs} of {trace.pairs} measured increases are each"
+    )
+    return (
+        f"Whether the predicted ranking holds on this network cannot be told: {clear} above twice its standard error "
+        f"at 4, 3 and 2 bits, and ranks of noise say nothing (rank correlation {ranks})."
+    )
+
+
 def _size(better: Prediction) -> str:
     """The middle ratio of predicted to measured, over what stands clear of its own noise."""
     if better.calibration is None or better.within_ten is None:
-        return "; no measured increase is above twice its standard error"
+        return ""
     size = (
         f"; predicted is {better.calibration:.2g} times measured in the median of the {better.clear_pairs} pairs "
         "above noise"

@@ -13,6 +13,7 @@ from engine.curvature.linear_network import LinearNetwork
 from engine.curvature.measured_cost import measured_costs
 from engine.curvature.objective import Objective
 from engine.curvature.quadratic import along
+from engine.curvature.ranking import stands_clear
 from engine.curvature.rounding_cost import rounded
 from engine.kernels.linear_neurons import linearise_neurons
 from engine.kernels.step import SpikeGradient
@@ -25,7 +26,6 @@ USUAL = 6.0
 BITS = (3, 2)  # the second where the first cannot be told from noise
 LAYERS = 3
 SAMPLES = 128
-CLEAR = 2.0  # standard errors above zero from which a measured increase counts
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,6 @@ def _pairs(objective: Objective, granularity: Granularity) -> list[Pair]:
     for bits in BITS:
         narrow = {(name, bits): rounded(weights[name], bits, granularity) for name in chosen if name not in found}
         for (name, _), cost in measured_costs(objective, narrow).items():
-            if cost.increase > max(CLEAR * (cost.error or 0.0), 0.0):
+            if stands_clear(cost.increase, cost.error):
                 found[name] = Pair(name, bits, narrow[name, bits] - weights[name], cost.increase)
     return [found[name] for name in chosen if name in found]

@@ -164,11 +164,17 @@ def test_measurements_that_are_all_noise_leave_the_trace() -> None:
 
 
 @pytest.mark.parametrize(
-    ("correlation", "said"),
-    [(None, "could not be checked"), (0.3, r"does not rank .* \(rank correlation 0.30\)"), (0.8, None)],
+    ("correlation", "holds", "said"),
+    [
+        (None, "unknown", "could not be checked"),
+        (0.9, "unknown", "could not be checked"),  # ranks of noise
+        (0.3, "neither", r"does not rank .* \(rank correlation 0.30\)"),
+        (0.8, "trace", None),
+    ],
 )
-def test_a_plan_from_a_prediction_that_fails_says_so(correlation: float | None, said: str | None) -> None:
-    found = section(PREDICTED).model_copy(update={"by_trace": Prediction(rank_correlation=correlation)})
+def test_a_plan_from_a_prediction_that_fails_says_so(correlation: float | None, holds: str, said: str | None) -> None:
+    judged = {"by_trace": Prediction(rank_correlation=correlation), "holds": holds}
+    found = section(PREDICTED).model_copy(update=judged)
     result = allocate(network(), found, STEP, bytes_of)
     if said is None:
         assert result.caution is None

@@ -56,7 +56,7 @@ def test_section_holds_what_was_asked(make_objective: MakeObjective) -> None:
         assert layer.widths[0].squared_distance > layer.widths[-1].squared_distance
     assert section.rank_correlation is not None
     assert section.trivial_rank_correlation is not None
-    assert "over 9 (layer, width) pairs" in section.statement
+    assert section.by_trace.pairs == 9
 
 
 @pytest.mark.parametrize("kind", ["feedforward", "recurrent", "readout"])
@@ -165,7 +165,7 @@ def test_no_samples_are_refused(make_objective: MakeObjective) -> None:
 
 
 def sensitivities(
-    predicted: list[float], measured: list[float | None], distance: list[float], error: float = 0.01
+    predicted: list[float], measured: list[float | None], distance: list[float], error: float | None = 0.01
 ) -> list[LayerSensitivity]:
     return [
         LayerSensitivity(
@@ -204,12 +204,43 @@ def test_statement_owns_up_to_the_trivial_predictor_and_to_noise() -> None:
     layers = sensitivities([2.0, 1.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
     assert "so that it is no better than the size of the rounding itself" in judge_predictions(layers).statement
     assert "predicted is 1 times measured in the median of the 3 pairs" in judge_predictions(layers).statement
-    noisy = sensitivities([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 3.0, 2.0], error=10.0)
-    assert "no measured increase is above twice its standard error" in judge_predictions(noisy).statement
+    assert judge_predictions(layers).holds == "trace"
     few = sensitivities([1.0], [1.0], [1.0])
     assert judge_predictions(few).by_trace.rank_correlation is None
     assert judge_predictions(few).holds == "unknown"
     assert "too few" in judge_predictions(few).statement
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (10.0, "no measured increase is above twice its standard error"),
+        (1.4, "only 1 of 4 measured increases is above"),
+        (1.2, "only 2 of 4 measured increases are each above"),
+        (None, "no measured increase is above"),  # one sample: its error is not known
+    ],
+)
+def test_ranks_of_noise_are_no_verdict(error: float | None, said: str) -> None:
+    """A perfect and a reversed ranking of increases that are noise say the same: nothing."""
+    for predicted in ([1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]):
+        layers = sensitivities(predicted, [0.5, 1.0, 2.6, 3.0], [1.0, 3.0, 2.0, 4.0], error=error)
+        found = judge_predictions(layers)
+        assert found.holds == "unknown"
+        assert f"holds on this network cannot be told: {said}" in found.statement
+        assert "The predicted ranking" not in found.statement
+
+
+def test_the_sentence_is_of_the_better_prediction_where_neither_holds() -> None:
+    layers = [
+        layer.model_copy(update={"widths": (layer.widths[0].model_copy(update={"quadratic": quadratic}),)})
+        for layer, quadratic in zip(
+            sensitivities([4.0, 3.0, 2.0, 1.0], [2.0, 4.0, 6.0, 8.0], [1.0] * 4), [3.0, 1.0, 2.0, 4.0], strict=True
+        )
+    ]
+    found = judge_predictions(layers)
+    assert found.holds == "neither"
+    assert "does not hold on this network: rank correlation 0.40 (the quadratic form" in found.statement
+    assert "by the trace: -1.00" in found.statement
 
 
 def test_rank_correlation_shares_ranks_of_ties() -> None:
