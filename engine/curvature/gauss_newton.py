@@ -17,8 +17,8 @@ from engine.curvature.output_losses import rademacher
 from engine.curvature.shards import Merged, Piece, generator_of, merge
 from engine.errors import InvalidSpec
 
-# Degrees of freedom from which a standard error is known to 20 % and may stop the probing. Of one sample with 2 probes at
-# first, stopped by luck otherwise, 67 % of 150 estimates had the exact value within two stated errors.
+# Degrees of freedom from which a standard error is known to 20 % and may stop the probing. With 2 probes of one sample
+# to begin with, and stopped by luck, 67 % of 150 estimates had the exact value within two stated errors.
 TRUSTED = 12.0
 MAX_GROWTH = 3  # a standard error from n probes is itself too rough to plan more than 3n further ones
 
