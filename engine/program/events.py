@@ -94,6 +94,8 @@ def extract_events(prepared: PreparedEvents, x: NDArray[Any]) -> tuple[Events, i
     """Frames ``[sample, time, *input_shape]`` as events in the input's internal order, and how many were clamped."""
     program = prepared.program
     shape = program.input.shape
+    if x.dtype == np.uint64:  # what int64 does not hold is above every range
+        x = np.minimum(x, np.uint64(np.iinfo(np.int64).max))
     kind = x.dtype.name if x.dtype.name in prepared.library.extract else "int64"
     rows = x.shape[0] * x.shape[1]
     flat = np.ascontiguousarray(x, dtype=kind).reshape(rows, -1)

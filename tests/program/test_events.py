@@ -12,7 +12,7 @@ from engine.program.event_tables import DenseChoice, prepare_events
 from engine.program.events import dense_of, extract_events, run_events
 from engine.program.manifest import build_manifest
 from engine.program.pack import payload
-from engine.program.program import INPUT, Connection, InputFormat, IntegerProgram, Layer
+from engine.program.program import INPUT, Connection, InputFormat, IntegerProgram, Layer, Leak
 from engine.program.taps import Unsupported
 from runtime import parse_program, run
 from tests.program.programs import adversarial_program, random_input, random_program
@@ -57,6 +57,34 @@ def test_what_does_not_fit_is_handed_over_and_said(kind: str) -> None:
     program = adversarial_program(kind)
     runner = check(program, np.full((2, 5, *program.input.shape), program.input.hi), THERE[0])
     assert runner.startswith("numpy (layer ")
+
+
+@pytest.mark.parametrize("level", THERE)
+def test_the_widest_shift_rounds_half_up(level: str) -> None:
+    """Half of 2^31 is the one half that an int32 of the divisor does not give."""
+    for leak in (Leak("shift", np.array([31, 30]), 0, "half_up"), Leak("mul_shift", np.array([3, -3]), 31, "half_up")):
+        layer = Layer("li", "li", (2,), 8, 0, np.float32(1), leak)
+        connection = Connection("fc", INPUT, "li", "linear", (1,), (2,), bits=3, weight=[[3], [-3]])
+        program = IntegerProgram(InputFormat((1,)), (layer,), (connection,), "li", "membrane_last")
+        assert check(program, np.ones((1, 4, 1), dtype=np.int64), level).startswith("native")
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "uint64", "float32"])
+@pytest.mark.parametrize("limits", [(-2, 3), (0, 1), (0, 300), (2, 300), (-300, -1)])
+def test_inputs_of_every_type_and_range(limits: tuple[int, int], dtype: str) -> None:
+    """A range may leave what the data's type holds, and the data what int64 holds."""
+    layer = Layer("li", "li", (2,), 20, 0, np.float32(1))
+    connection = Connection("fc", INPUT, "li", "linear", (40,), (2,), bits=3, weight=np.tile([3, -2], (2, 20)))
+    program = IntegerProgram(InputFormat((40,), *limits), (layer,), (connection,), "li", "membrane_sum")
+    x = np.random.default_rng(1).choice([0, 1, 1, 2, 44, 255], (2, 3, 40)).astype(dtype)
+    if dtype == "uint64":
+        x[0, 0, :5] = 2**64 - 1
+    for level in THERE:
+        mine = run_events(program, x, level, "never")
+        whole = x if dtype != "float32" else x.astype(np.int64)
+        theirs = run(parse_program(build_manifest(program, {}), payload(program)), whole)
+        np.testing.assert_array_equal(mine.counts, theirs.counts)
+        assert mine.clamped == theirs.clamped
 
 
 @pytest.mark.parametrize("in_bytes", [True, False])

@@ -123,7 +123,7 @@ static inline int32_t divided(int32_t s, int32_t b, int32_t rounding)
 {
     if (rounding == 0) return s >> b; /* arithmetic, as every compiler that knows vector_size does */
     if (rounding == 1) return s < 0 ? -(-s >> b) : s >> b;
-    return (s + (((int32_t)1 << b) >> 1)) >> b;
+    return (s + (int32_t)((uint32_t)1 << b >> 1)) >> b; /* b may be 31 */
 }
 
 #define LEAKED(EXPRESSION)                                                                                             \
