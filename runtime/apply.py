@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from runtime.cost import Operations, count_operations, state_bytes
 from runtime.energy import Energy, estimate_energy
 from runtime.errors import ProgramError
+from runtime.golden import UNREADABLE
 from runtime.program import IntArray
 from runtime.reader import read_program
 from runtime.runners import choose
@@ -96,6 +96,6 @@ def read_samples(path: Path) -> tuple[NDArray[Any], NDArray[Any] | None]:
                 if f"x{suffix}" in file.files:
                     labels = f"y{suffix}"
                     return file[f"x{suffix}"], file[labels] if labels in file.files else None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise ProgramError(f"{path.name} cannot be read as npz or npy: {error}") from error
     raise ProgramError(f"{path.name}: expected an array x or x_test, found {', '.join(file.files)}")

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 
 from runtime.errors import ProgramError
+from runtime.parts import LARGEST_SIZE
 from runtime.program import INPUT, UNDECLARED, Connection, IntArray, Layer, Map, Program, SumPool
 
 EXACT = 1 << 53
@@ -131,6 +132,7 @@ def _largest(values: IntArray | None) -> int:
 
 def _mapped(shape: tuple[int, ...], part: Map, name: str) -> tuple[int, ...]:
     if isinstance(part, SumPool):
+        _fits(shape[:-2], shape[-2:], part.padding, name)
         sizes = tuple(
             (size + 2 * padding - kernel) // stride + 1
             for size, kernel, stride, padding in zip(shape[-2:], part.kernel, part.stride, part.padding, strict=False)
@@ -154,6 +156,7 @@ def _summed(connection: Connection, shape: tuple[int, ...]) -> tuple[int, ...]:
         return weight[:1]
     if len(shape) != len(weight) - 1 or shape[0] != weight[1] * groups or weight[0] % groups:
         raise ProgramError(f"connection {connection.name!r}: kernel {weight} does not fit input {shape}")
+    _fits(shape[:1], shape[1:], connection.padding, connection.name)
     sizes = tuple(
         (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
         for size, kernel, stride, padding, dilation in zip(
@@ -162,4 +165,12 @@ def _summed(connection: Connection, shape: tuple[int, ...]) -> tuple[int, ...]:
     )
     if min(sizes) < 1:
         raise ProgramError(f"connection {connection.name!r}: kernel {weight} is larger than input {shape}")
+    _fits((weight[0],), sizes, (0,) * len(sizes), connection.name)
     return (weight[0], *sizes)
+
+
+def _fits(planes: tuple[int, ...], sizes: tuple[int, ...], padding: tuple[int, ...], name: str) -> None:
+    """Values between two maps, zeros around them included, are held at once: a few digits must not ask for terabytes."""
+    padded = [size + 2 * zeros for size, zeros in zip(sizes, padding, strict=False)]
+    if prod((*planes, *padded)) > LARGEST_SIZE:
+        raise ProgramError(f"connection {name!r}: expected at most {LARGEST_SIZE} values, found {[*planes, *padded]}")

@@ -10,12 +10,12 @@ from runtime.errors import ProgramError
 LARGEST_FILE = 1 << 31  # bytes
 
 
-def read_inside(folder: Path, name: str) -> bytes:
+def read_inside(folder: Path, name: str, most: int = LARGEST_FILE) -> bytes:
     """The bytes of ``folder/name``.
 
     Raises:
         ProgramError: it is absent, no regular file (a device would never end, a pipe never begin), a link that leads
-            out of the folder, or larger than 2 GiB.
+            out of the folder, or larger than ``most`` bytes.
     """
     path = folder / name
     try:
@@ -24,8 +24,8 @@ def read_inside(folder: Path, name: str) -> bytes:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise ProgramError(f"{name} cannot be read: not a regular file")
-        if found.st_size > LARGEST_FILE:
-            raise ProgramError(f"{name} cannot be read: {found.st_size} bytes, at most {LARGEST_FILE} are")
+        if found.st_size > most:
+            raise ProgramError(f"{name} cannot be read: {found.st_size} bytes, at most {most} are")
         return path.read_bytes()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a name with a zero byte
         raise ProgramError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error

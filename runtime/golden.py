@@ -7,6 +7,7 @@ import io
 import struct
 import zipfile
 import zlib
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ from runtime.program import Program
 from runtime.runner import Trace, run
 
 Arrays = dict[str, NDArray[Any]]
+LARGEST_FOUND = 1 << 26  # bytes of a file; ours are 1 MiB, more only where one step alone is larger
 LARGEST_GOLDEN = 1 << 30  # bytes inflated: 1 MiB of spikes compresses some 100:1
+MOST_STEPS = 1 << 16  # of a sample
+MOST_VALUES = 1 << 28  # of the widest layer over a sample's steps: the runner holds 2 GiB of them
 UNREADABLE = (  # all that NumPy, zipfile and zlib raise on bytes that are no npz, or claim too much
     ValueError, OSError, EOFError, KeyError, MemoryError, NotImplementedError, RuntimeError, struct.error,
     zipfile.BadZipFile, zlib.error,
@@ -55,6 +59,12 @@ def golden_arrays(program: Program, x: NDArray[Any], trace: Trace, hashed: bool 
     return arrays
 
 
+def longest_sample(program: Program) -> int:
+    """Steps that a golden sample may have, so that replaying a file of a few bytes stays a matter of seconds."""
+    widest = max(prod(shape) for shape in (program.input.shape, *(layer.shape for layer in program.layers)))
+    return max(1, min(MOST_STEPS, MOST_VALUES // widest))
+
+
 def replay(program: Program, data: bytes) -> tuple[list[str], int, int]:
     """Run a golden file's inputs and compare.
 
@@ -65,14 +75,10 @@ def replay(program: Program, data: bytes) -> tuple[list[str], int, int]:
         ProgramError: the file is not a golden file of this program.
     """
     held = _load(data)
-    if "input" not in held or "counts" not in held:
-        raise ProgramError("golden.npz holds no input or no counts")
+    _check_arrays(program, held)
     x = held["input"]
     trace = run(program, x)
-    hashed = "output_spikes" in held
-    expected = golden_arrays(program, x, trace, hashed)
-    if set(held) != set(expected):
-        raise ProgramError(f"golden.npz: expected arrays {sorted(expected)}, found {sorted(held)}")
+    expected = golden_arrays(program, x, trace, "output_spikes" in held)
     names = [layer.name for layer in program.layers]
     problems = []
     for key in sorted(expected):
@@ -80,6 +86,40 @@ def replay(program: Program, data: bytes) -> tuple[list[str], int, int]:
             problem = _difference(key, names, expected[key], held[key])
             problems += [problem] if problem else []
     return problems, len(x), sum(int(spikes.size) for spikes in trace.spikes.values())
+
+
+def _check_arrays(program: Program, held: Arrays) -> None:
+    """Refuse, before anything runs, arrays that are none of this program's: their names, types and shapes."""
+    if "input" not in held or "counts" not in held:
+        raise ProgramError("golden.npz holds no input or no counts")
+    most, shape = longest_sample(program), held["input"].shape
+    if len(shape) < 2 or shape[2:] != program.input.shape or not shape[0] or not 1 <= shape[1] <= most:
+        wanted = f"[sample, at most {most} steps, {program.input.shape}]"
+        raise ProgramError(f"golden.npz: input: expected shape {wanted}, found {shape}")
+    expected = _shapes(program, *shape[:2], "output_spikes" in held)
+    if set(held) - {"input"} != set(expected):
+        raise ProgramError(f"golden.npz: expected arrays {sorted((*expected, 'input'))}, found {sorted(held)}")
+    for name, array in held.items():
+        if array.dtype.kind not in "iu":
+            raise ProgramError(f"golden.npz: {name}: expected integers, found {array.dtype}")
+        if name != "input" and array.shape != expected[name]:
+            raise ProgramError(f"golden.npz: {name}: expected shape {expected[name]}, found {array.shape}")
+
+
+def _shapes(program: Program, samples: int, steps: int, hashed: bool) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every array but the input's."""
+    shapes: dict[str, tuple[int, ...]] = {"counts": (samples, prod(program.layer(program.output).shape))}
+    if hashed:
+        shapes["output_spikes"] = (samples, steps, *program.layer(program.output).shape)
+    for index, layer in enumerate(program.layers):
+        if hashed:
+            shapes[f"digests_{index}"] = (samples, steps, 32)
+            continue
+        shapes[f"spikes_{index}"] = (samples, steps, *layer.shape)
+        shapes[f"v_{index}"] = (samples, *layer.shape)
+        if layer.leak_i is not None:
+            shapes[f"i_{index}"] = (samples, *layer.shape)
+    return shapes
 
 
 def _load(data: bytes) -> Arrays:
@@ -97,8 +137,6 @@ def _difference(key: str, names: list[str], found: NDArray[Any], expected: NDArr
     """Where a replayed array parts from the recorded one, in words."""
     what, _, index = key.rpartition("_")
     label = f"{what} of layer {names[int(index)]!r}" if index.isdigit() else key
-    if found.shape != expected.shape:
-        return f"golden.npz: {label}: expected shape {found.shape}, found {expected.shape}"
     different = np.argwhere(found != expected)
     if not different.size:
         return None

@@ -41,6 +41,8 @@ class InputFormat:
         x = np.asarray(x)
         if x.dtype.kind in "biu" and self.scale is None:
             return x.astype(np.int64)
+        if x.dtype.kind not in "biuf":
+            raise ProgramError(f"input must hold numbers, found dtype {x.dtype}")
         wide = x.astype(np.float64)
         if not np.isfinite(wide).all():
             raise ProgramError("input holds values that are not finite")

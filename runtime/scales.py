@@ -31,10 +31,9 @@ def read_scale(value: object, shape: tuple[int, ...], where: str) -> NDArray[np.
         True
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        scale = np.float32(value) if abs(value) < np.finfo(np.float32).max else np.float32(np.inf)
-        if not np.isfinite(scale) or scale < 0:
+        if not 0 <= value <= float(np.finfo(np.float32).max):  # exact for integers of any length; false for NaN
             raise ProgramError(f"{where}: expected a finite number that is not negative, found {str(value)[:80]}")
-        return np.broadcast_to(scale, shape)
+        return np.broadcast_to(np.float32(value), shape)
     found = PACKED.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise ProgramError(f"{where}: expected a number or LEAST+WIDTH*COUNT:DATA, found {str(value)[:80]!r}")

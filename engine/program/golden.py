@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.golden import golden_arrays
+from runtime.golden import golden_arrays, longest_sample
 from runtime.program import Program
 from runtime.runner import run
 
@@ -36,6 +36,7 @@ def golden_bytes(program: Program, samples: NDArray[Any], limit: int = LIMIT_BYT
     Returns:
         the file's bytes and the number of samples in it.
     """
+    samples = samples[:, : longest_sample(program)]
     arrays = {name: narrowest(array) for name, array in golden_arrays(program, samples, run(program, samples)).items()}
     kept = _probably_fit(arrays, len(samples), limit)
     while kept:
