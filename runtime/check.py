@@ -170,7 +170,7 @@ def _summed(connection: Connection, shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _fits(planes: tuple[int, ...], sizes: tuple[int, ...], padding: tuple[int, ...], name: str) -> None:
-    """Values between two maps, zeros around them included, are held at once: a few digits must not ask for terabytes."""
+    """Values between two maps are held at once, zeros around them, too: a few digits must not ask for terabytes."""
     padded = [size + 2 * zeros for size, zeros in zip(sizes, padding, strict=False)]
     if prod((*planes, *padded)) > LARGEST_SIZE:
         raise ProgramError(f"connection {name!r}: expected at most {LARGEST_SIZE} values, found {[*planes, *padded]}")
