@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -196,9 +197,20 @@ def _width(
     measured: Cost | None,
 ) -> WidthLoss:
     distance = float(change.square().sum())
+    predicted = predicted_increase(trace.trace, change.numel(), distance)
+    costs = {"by the trace": predicted, "by the quadratic form": form[0]}
+    costs |= {"measured": measured.increase} if measured is not None else {}
+    for name, cost in costs.items():
+        if not math.isfinite(cost):
+            raise InvalidSpec(
+                "invalid_step",
+                f"sensitivity: the loss that {bits} bits of layer {trace.layer!r} cost, {name}, overflows; a smaller "
+                "logit_scale, a differentiated reset or weights of usual size keep it finite",
+                trace.layer,
+            )
     return WidthLoss(
         bits=bits,
-        predicted=predicted_increase(trace.trace, change.numel(), distance),
+        predicted=predicted,
         quadratic=form[0],
         quadratic_error=form[1],
         measured=None if measured is None else measured.increase,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from engine.curvature.blocks import Block
 from engine.curvature.linear_network import LinearNetwork, LinearStage, reached_from
+from engine.curvature.norms import KEPT_BYTES
 from engine.curvature.wires import Wire
 from engine.kernels.linear_scan import forward_scan_
 from engine.network.model import Flatten
@@ -106,17 +107,45 @@ def _next_layer(
     bent = block.bent.bends.get(follower.name)
     if bent is None or bent.bend is None or link.weight is None or stage.neurons.spike is None:
         return filtered.new_zeros(block.network.batch, wire.raw_shape[0])
-    steps = block.network.steps
-    rows = filtered.transpose(0, 1)  # [batch, time, in]
-    gram = rows @ rows.transpose(1, 2)
+    spike = stage.neurons.spike
     factor = follower.neurons.carry.reshape(())
-    ages = torch.arange(steps, device=gram.device)[:, None] - torch.arange(steps, device=gram.device)[None, :] - 1
-    memory = torch.where(ages >= 0, factor ** ages.clamp(min=0), torch.zeros((), dtype=gram.dtype, device=gram.device))
-    spike = stage.neurons.spike.transpose(0, 1)  # [batch, time, neuron]
-    met = (gram * memory) @ spike  # q_{t−1}·xb_t
-    power = torch.diagonal(gram, dim1=1, dim2=2).unsqueeze(2) * spike.square() + 2.0 * factor * spike * met
-    power = forward_scan_(power.transpose(0, 1).contiguous(), factor.square())  # |q_t|² [time, batch, neuron]
+    each = 2 * spike.element_size() * block.network.steps**2  # bytes of a sample's two Gram matrices
+    at_once = KEPT_BYTES // each
+    if at_once:
+        parts = [
+            _squares(spike[:, start : start + at_once], filtered[:, start : start + at_once], factor)
+            for start in range(0, block.network.batch, at_once)
+        ]
+    else:
+        parts = [
+            _squares_by_steps(spike[:, [sample]], filtered[:, [sample]], factor)
+            for sample in range(block.network.batch)
+        ]
+    power = torch.cat(parts, dim=1)  # |q_t|² [time, batch, neuron]
     if wire.gain is not None:
         power = power * wire.gain.square()
     weight = link.weight if link.gain is None else link.weight * link.gain.reshape(-1, 1)
     return ((bent.bend @ weight.square()) * power).sum(0)
+
+
+def _squares(spike: Tensor, filtered: Tensor, factor: Tensor) -> Tensor:
+    """``|q_t|²`` ``[time, batch, neuron]`` by Gram matrices ``[batch, time, time]`` of ``xb``."""
+    steps = len(spike)
+    rows = filtered.transpose(0, 1)  # [batch, time, in]
+    gram = rows @ rows.transpose(1, 2)
+    ages = torch.arange(steps, device=gram.device)[:, None] - torch.arange(steps, device=gram.device)[None, :] - 1
+    memory = torch.where(ages >= 0, factor ** ages.clamp(min=0), torch.zeros((), dtype=gram.dtype, device=gram.device))
+    spike = spike.transpose(0, 1)  # [batch, time, neuron]
+    met = (gram * memory) @ spike  # q_{t−1}·xb_t
+    power = torch.diagonal(gram, dim1=1, dim2=2).unsqueeze(2) * spike.square() + 2.0 * factor * spike * met
+    return forward_scan_(power.transpose(0, 1).contiguous(), factor.square())
+
+
+def _squares_by_steps(spike: Tensor, filtered: Tensor, factor: Tensor) -> Tensor:
+    """The same with ``q_t`` itself ``[batch, neuron, in]``, for recordings so long that T × T values are too many."""
+    q = filtered.new_zeros(spike.shape[1], spike.shape[2], filtered.shape[2])
+    power = torch.empty_like(spike)
+    for t, (fired, seen) in enumerate(zip(spike.unbind(0), filtered.unbind(0), strict=True)):
+        q = q.mul_(factor).addcmul_(fired.unsqueeze(2), seen.unsqueeze(1))
+        power[t] = q.square().sum(2)
+    return power

@@ -191,10 +191,12 @@ def _probe(blocks: Blocks, block: Block, directions: Tensor, place: tuple[str, i
 def _finite(blocks: Blocks, merged: Merged) -> None:
     for layer, finite in zip(blocks.names, torch.isfinite(merged.units).all(0).all(0).tolist(), strict=True):
         if not finite:
+            detached = blocks.objective.reset_gradient == "detached"
+            advice = "a differentiated reset (reset_gradient 'through') or " if detached else ""
             raise InvalidSpec(
                 "invalid_step",
-                f"sensitivity: gradients of layer {layer!r} overflow; a differentiated reset "
-                "(reset_gradient 'through') or a less steep surrogate keeps them finite",
+                f"sensitivity: gradients of layer {layer!r} overflow; {advice}a less steep surrogate may keep them "
+                "finite",
                 layer,
             )
 

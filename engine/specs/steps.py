@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.specs.base import Spec
 from engine.specs.plan import NeuronPlan, Plan
@@ -42,7 +42,7 @@ class SensitivityStep(Spec):
         default="cross_entropy", description="Of the readout against the label; mse_counts: half the squared distance"
     )
     logit_scale: float | None = Field(
-        default=1.0, gt=0, description="None: the median sample is right by 4 nats (cross_entropy)"
+        default=1.0, gt=0, le=1e9, description="None: the median sample is right by 4 nats (cross_entropy)"
     )
     relative_error: float = Field(
         default=0.05, gt=0, lt=1, description="Stop when every layer's standard error / max(|trace|, tr G) is below"
@@ -63,6 +63,12 @@ class SensitivityStep(Spec):
     measure: Literal["auto", "on", "off"] = Field(
         default="auto", description="Also measure each layer alone at each width; auto: up to 20 layers"
     )
+
+    @model_validator(mode="after")
+    def _scale_of_the_loss(self) -> Self:
+        if self.logit_scale is None and self.loss != "cross_entropy":
+            raise ValueError(f"loss {self.loss!r} needs a logit_scale, it is chosen for cross_entropy only")
+        return self
 
 
 class AllocateStep(Spec):
@@ -96,7 +102,7 @@ class FinetuneStep(Spec):
         default=None, gt=0, description="None: 5e-4 after a second-order start, else by kind and size of network"
     )
     distillation: float = Field(default=0.9, ge=0, le=1, description="Share of KL to the float network's counts")
-    logit_scale: float | None = Field(default=None, gt=0, description="None: chosen on the training split")
+    logit_scale: float | None = Field(default=None, gt=0, le=1e9, description="None: chosen on the training split")
     start: Literal["second_order", "mse"] = Field(
         default="second_order",
         description="Weights at the start: rounded so that membranes change least, or left as they are; scales are "

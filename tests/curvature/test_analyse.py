@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from engine.curvature.analyse import analyse
 from engine.curvature.measured_cost import measured_costs
@@ -328,3 +329,17 @@ def test_peak_memory_is_reported(make_objective: MakeObjective) -> None:
     section = run(make_objective())
     assert section.peak_bytes is not None
     assert section.peak_bytes > 2**26
+
+
+@pytest.mark.parametrize("reset_gradient", ["through", "detached"])
+def test_weights_so_large_that_losses_overflow_are_refused(make_objective: MakeObjective, reset_gradient: str) -> None:
+    objective = make_objective("readout")
+    huge = [replace(c, weight=None if c.weight is None else c.weight * 1e160) for c in objective.network.connections]
+    objective = replace(objective, network=replace(objective.network, connections=tuple(huge)))
+    with pytest.raises(InvalidSpec, match="overflow"):
+        run(objective, SPEC.model_copy(update={"reset_gradient": reset_gradient}))
+
+
+def test_a_loss_that_no_scale_is_chosen_for_needs_one() -> None:
+    with pytest.raises(ValidationError, match="'mse_counts' needs a logit_scale"):
+        SensitivityStep(loss="mse_counts", logit_scale=None)

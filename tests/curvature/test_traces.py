@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine.curvature import exact_rest
 from engine.curvature import objective as objective_module
 from engine.curvature.blocks import Blocks
 from engine.curvature.estimator import Clock, LayerTrace, StopRule
@@ -69,6 +70,17 @@ def test_random_outputs_are_within_their_error(case: Case) -> None:
         assert abs(float(found.trace[layer]) - trace) <= 3.5 * error + 1e-9 * trace, name
         assert error < 0.15 * trace
     assert float(found.channels.sum()) == pytest.approx(float(found.trace.sum()))
+
+
+@pytest.mark.parametrize("bytes_kept", [3 * 2 * 8 * 7**2 - 1, 2 * 8 * 7**2 - 1])
+def test_closed_terms_are_the_same_with_little_memory(bytes_kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gram matrices of two samples at once and then one; none at all, step by step."""
+    objective = objective_of(LINEAR_FILTERS[0], "detached", samples=3, steps=7)
+    whole = hessian_trace(objective, fixed(60), 0, Silent())
+    monkeypatch.setattr(exact_rest, "KEPT_BYTES", bytes_kept)
+    little = hessian_trace(objective, fixed(60), 0, Silent())
+    assert [layer.trace for layer in little] == pytest.approx([layer.trace for layer in whole], rel=1e-12)
+    assert any(layer.exact and layer.trace != layer.gauss_newton for layer in little)
 
 
 @pytest.mark.parametrize(
