@@ -10,6 +10,7 @@ from engine.specs.base import Spec
 from engine.specs.plan import NeuronPlan, Plan
 
 WIDTHS = (2, 3, 4, 5, 6, 8)
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=16)], ...], Field(min_length=1, description="Bits, 1 to 16")]
 EPOCHS = 30  # of a fine-tune; docs/adr/0007-plans-before-fine-tuning.md
 
 
@@ -53,7 +54,7 @@ class SensitivityStep(Spec):
     max_probes: int = Field(default=256, ge=2, description="Cap; a layer that needs more is marked not converged")
     max_seconds: float | None = Field(default=None, gt=0)
     max_samples: int = Field(default=512, ge=1, description="Training samples used, drawn by the job's seed")
-    widths: tuple[int, ...] = WIDTHS
+    widths: Widths = WIDTHS
     granularity: Literal["layer", "channel"] = Field(
         default="channel", description="Scales of the roundings whose loss is predicted and measured; as in allocate"
     )
@@ -75,7 +76,7 @@ class AllocateStep(Spec):
     """Choose bits per layer by an exact integer program, or check the user's own plan."""
 
     kind: Literal["allocate"] = "allocate"
-    widths: tuple[int, ...] = WIDTHS
+    widths: Widths = WIDTHS
     mean_weight_bits: float | None = Field(default=4.0, gt=0, description="Upper bound on Σ N·b / Σ N")
     program_bytes: int | None = Field(default=None, gt=0, description="Upper bound on the size of payload.bin")
     predictor: Literal["auto", "trace", "quadratic", "measured"] = Field(

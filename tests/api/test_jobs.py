@@ -143,6 +143,9 @@ def test_invalid_steps(api: Api) -> None:
     refused(api, 422, "invalid_step", "/steps/0", recipe=None, steps=[{"kind": "integerize"}])
     refused(api, 422, "invalid_step", "/options/finetune/epochs", options={"finetune": {"epochs": -1}})
     refused(api, 422, "invalid_step", "/options", options={"nope": {}})
+    for step in ("sensitivity", "allocate"):
+        for widths, where in (([], ""), ([0, 2], "/0"), ([2, 17], "/1")):
+            refused(api, 422, "invalid_step", f"/options/{step}/widths{where}", options={step: {"widths": widths}})
 
 
 def test_recipe_and_steps_exclude_each_other(api: Api) -> None:
