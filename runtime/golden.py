@@ -96,7 +96,7 @@ def _check_arrays(program: Program, held: Arrays) -> None:
     if len(shape) < 2 or shape[2:] != program.input.shape or not shape[0] or not 1 <= shape[1] <= most:
         wanted = f"[sample, at most {most} steps, {program.input.shape}]"
         raise ProgramError(f"golden.npz: input: expected shape {wanted}, found {shape}")
-    expected = _shapes(program, *shape[:2], "output_spikes" in held)
+    expected = _shapes(program, shape[0], shape[1], "output_spikes" in held)
     if set(held) - {"input"} != set(expected):
         raise ProgramError(f"golden.npz: expected arrays {sorted((*expected, 'input'))}, found {sorted(held)}")
     for name, array in held.items():
