@@ -39,7 +39,8 @@ STAND_INS: dict[str, str] = {
     f"{LIBRARY}/redis:7-alpine": f"FROM {SYSTEM}\n"
     'RUN useradd --system --uid 999 redis7 && mkdir -p /data && chown 999 /data\nWORKDIR /data\nCMD ["redis-server"]\n',
     f"{LIBRARY}/postgres:16-alpine": f"FROM {SYSTEM}\n"
-    "RUN useradd --system --uid 70 postgres16 && mkdir -p /var/lib/postgresql/data && chown -R 70 /var/lib/postgresql\n"
+    "RUN useradd --system --uid 70 postgres16 && mkdir -p /var/lib/postgresql/data && chown -R 70 /var/lib/postgresql"
+    " && install -d -m 3777 -o 70 /run/postgresql\n"
     "ENV PATH=/usr/lib/postgresql/15/bin:/usr/bin:/bin\nCOPY start-postgres /start-postgres\n"
     'ENTRYPOINT ["/start-postgres"]\n',
     "docker.io/minio/minio:RELEASE.2025-04-22T22-12-26Z": f"FROM {SYSTEM}\n"
