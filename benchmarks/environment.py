@@ -31,6 +31,11 @@ def describe() -> dict[str, Any]:
     }
 
 
+def tree_of(folder: str) -> str | None:
+    """Hash of a folder as it is committed: the same for two commits that do not differ there."""
+    return _git("rev-parse", f"HEAD:{folder}")
+
+
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)

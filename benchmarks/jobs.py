@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import describe
+from benchmarks.environment import describe, tree_of
 from benchmarks.events import Quiet
 from benchmarks.networks import ROOT, Case
 
@@ -41,20 +41,21 @@ class _Timed(Quiet):
 def run_job(task: Task) -> dict[str, Any]:
     """The numbers of one job's report: from ``out/bench/jobs``, or run now and then kept there.
 
-    The key holds the resolved job, the canonical files, the commit and whether the checkout was clean, so that an
-    interrupted benchmark goes on where it was, and another engine never finds these results.
+    The key holds the resolved job, the canonical files and the committed trees of engine and runtime; a checkout with
+    changes keeps nothing. So an interrupted benchmark goes on where it was, after a commit elsewhere too, and another
+    engine never finds these results.
     """
     from engine.run import run as run_engine
     from engine.specs.job import JobRequest, resolve_job
 
     case, seed, fields, folder = task
-    inputs = case.prepare(Path(folder) / f"{case.name}-{seed}")
+    inputs = case.prepare(Path(folder) / case.name)
     job = resolve_job(JobRequest(model="m", dataset="d", seed=seed, **fields), case.dynamics)
-    where = describe()
-    parts = [job.model_dump_json(), str(where["commit"]), str(where["clean"])]
+    clean = describe()["clean"]
+    parts = [job.model_dump_json(), *(str(tree_of(package)) for package in ("engine", "runtime"))]
     parts += [hashlib.sha256(path.read_bytes()).hexdigest() for path in (inputs.model, inputs.dataset)]
     kept = CACHE / f"{case.name}-{seed}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}.json"
-    if where["clean"] and kept.exists():
+    if clean and kept.exists():
         record: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
         return record
     with tempfile.TemporaryDirectory(prefix=f"spikebit-{case.name}-") as out:
@@ -62,6 +63,8 @@ def run_job(task: Task) -> dict[str, Any]:
         record = _numbers(run_engine(job, inputs, Path(out), events).report, seed)
         record["cpu_seconds"] = round(time.process_time() - began, 1)
         record["cpu_seconds_by_step"] = events.cpu_seconds()
+    if not clean:
+        return record
     CACHE.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(".part")
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -64,8 +64,8 @@ def run() -> Iterator[Finding]:
             (setting, case, seed) for setting in SETTINGS for case in setting.cases for seed in SEEDS if case.present
         ]
         tasks.sort(key=lambda task: task[1] is CONVOLUTIONAL)  # an interrupted run has most rows in its cache
-        for _, case, seed in tasks:
-            case.prepare(Path(folder) / f"{case.name}-{seed}")
+        for case in {case.name: case for _, case, _ in tasks}.values():
+            case.prepare(Path(folder) / case.name)
         jobs: list[Task] = [(case, seed, setting.fields, folder) for setting, case, seed in tasks]
         with ProcessPoolExecutor(
             PROCESSES, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
@@ -79,7 +79,7 @@ def run() -> Iterator[Finding]:
             else:
                 found[setting.name].setdefault(case.name, []).append(record)
         yield from summarise(found, failed)
-        yield from four_state.findings(Path(folder) / f"{DIGITS.name}-{SEEDS[0]}", SEEDS)
+        yield from four_state.findings(Path(folder) / DIGITS.name, SEEDS)
 
 
 def _one_thread() -> None:
