@@ -7,6 +7,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ class _Timed(Quiet):
     def cpu_seconds(self) -> dict[str, float]:
         """Processor seconds by kind of step; the report counts to the last one."""
         spent: dict[str, float] = {}
-        ends = [*(at for _, at in self.began[1:]), time.process_time()]
-        for (kind, at), end in zip(self.began, ends, strict=True):
+        marks = [*self.began, ("", time.process_time())]
+        for (kind, at), (_, end) in pairwise(marks):
             spent[kind] = round(spent.get(kind, 0.0) + end - at, 1)
         return spent
 
