@@ -7,6 +7,7 @@ with SIGKILL, the other finishes it, and nothing is left behind.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 import time
@@ -131,8 +132,8 @@ def _trains(record: dict[str, Any]) -> bool:
 def _healthy(name: str) -> bool:
     """By hand: without systemd nothing calls a container's health check (and without one, nothing is said)."""
     try:
-        podman("healthcheck", "run", name, patience_s=30.0)
-    except RuntimeError:
+        podman("healthcheck", "run", name, patience_s=60.0)
+    except (RuntimeError, subprocess.TimeoutExpired):
         return False
     return True
 
