@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,9 @@ def verify_folder(path: str | Path, digest: str | None = None) -> VerifyResult:
         own = program_digest(folder)
         wanted = None if digest is None else digest.strip().lower().removeprefix("sha256:")
         if wanted not in (None, own):
-            problems.append(f"program_digest: expected {wanted}, found {own}")
+            known = re.fullmatch("[0-9a-f]{64}", wanted or "") is not None
+            expected = wanted if known else f"64 hexadecimal digits, got {wanted!r:.80}"
+            problems.append(f"program_digest: expected {expected}, found {own}")
         program = read_program(folder)
         data = read_inside(folder, "golden.npz", LARGEST_FOUND)
         _check_golden_digest(folder, data)

@@ -83,7 +83,9 @@ def _state_fields(program: IntegerProgram) -> tuple[list[str], int]:
 
     sources = _sources(program)
     out = program.layer(program.output)
-    add("int64_t" if program.readout == "membrane_sum" else "int32_t", "readout", out.size, program.readout)
+    # 2^31 steps of one spike are out of reach, 2^31/65,535 steps of many are not
+    wide = program.readout == "membrane_sum" or (program.readout == "spike_count" and out.max_spikes > 1)
+    add("int64_t" if wide else "int32_t", "readout", out.size, program.readout)
     for k, layer in enumerate(program.layers):
         add(state_type(layer), f"v{k}", layer.size, f"membrane of {comment(layer.name)}")
         if layer.leak_i is not None:

@@ -36,6 +36,17 @@ def test_adversarial_programs(kind: str, tmp_path: Path) -> None:
     assert compiled(program, x, tmp_path) == reference(program, x)
 
 
+def test_a_long_sum_of_many_spikes_does_not_overflow() -> None:
+    seen = set()
+    for program in map(random_program, range(40)):
+        many = program.layer(program.output).max_spikes > 1
+        if program.readout == "spike_count":
+            header = export_c99(program).header
+            assert ("int64_t readout[" in header) == many
+            seen.add(many)
+    assert seen == {False, True}
+
+
 def test_the_self_test_finds_a_changed_constant(tmp_path: Path) -> None:
     program = adversarial_program("lif")
     x = np.full((4, *program.input.shape), program.input.hi)

@@ -40,6 +40,8 @@ def test_a_whole_folder_passes_from_both_places(out: tuple[Path, Written]) -> No
         assert result.samples == written.golden_samples == 3
         assert result.spikes_compared > 0
     assert verify_folder(folder, "sha256:" + written.program_digest.upper()).ok
+    for rubbish in ("", "abc", "z" * 64):
+        assert "expected 64 hexadecimal digits, got" in verify_folder(folder, rubbish).problems[0]
 
 
 def test_the_digest_is_what_sha256sum_prints(out: tuple[Path, Written]) -> None:
