@@ -33,6 +33,13 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
 fi
 exec postgres -D "$PGDATA" -c listen_addresses='*'
 """
+STORE_START = """#!/bin/sh
+# moto, with a public object where the official image's health check looks; moto checks no signature, but wants one.
+AUTH="Authorization: AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0"
+(until curl -fs -X PUT http://127.0.0.1:9000/minio > /dev/null; do sleep 1; done
+ curl -fs -X PUT -H "$AUTH" -H "x-amz-acl: public-read" --data ok http://127.0.0.1:9000/minio/health/live) &
+exec /opt/moto/bin/moto_server -H 0.0.0.0 -p 9000
+"""
 # name → Containerfile; the last line of each is what the official image starts.
 STAND_INS: dict[str, str] = {
     f"{LIBRARY}/python:3.11-slim": f"FROM {SYSTEM}\n",
@@ -46,7 +53,8 @@ STAND_INS: dict[str, str] = {
     "docker.io/minio/minio:RELEASE.2025-04-22T22-12-26Z": f"FROM {SYSTEM}\n"
     "RUN python3 -m venv /opt/moto && /opt/moto/bin/pip install -q --no-cache-dir 'moto[server,s3]==5.1.22'\n"
     "RUN mkdir /data\n"
-    'ENTRYPOINT ["/bin/sh", "-c", "exec /opt/moto/bin/moto_server -H 0.0.0.0 -p 9000"]\n',
+    "COPY start-store /start-store\n"
+    'ENTRYPOINT ["/start-store"]\n',
 }
 
 
@@ -63,9 +71,9 @@ def provide() -> str:
         _make_system()
     context = FOLDER / "context"
     context.mkdir(exist_ok=True)
-    start = context / "start-postgres"
-    start.write_text(POSTGRES_START)
-    start.chmod(0o755)
+    for script, text in (("start-postgres", POSTGRES_START), ("start-store", STORE_START)):
+        (context / script).write_text(text)
+        (context / script).chmod(0o755)
     for name in wanted:
         (context / "Containerfile").write_text(STAND_INS[name])
         podman("build", "-q", *build_options(), "-t", name, context, patience_s=BUILD_S)
