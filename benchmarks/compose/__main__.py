@@ -97,7 +97,7 @@ def run_jobs(composed: Composed, client: Client, say: Callable[[str], None]) -> 
     say("a job through the published port succeeded")
     job = client.submit({**ids, "recipe": "hessian-mixed", "mean_weight_bits": 4.0, "options": LONG}).id
     wait_for(lambda: _trains(client.show("jobs", job)), "the job to train")
-    host = client.show("jobs", job)["attempts"][-1]["worker"].split(":")[0]
+    host = client.show("jobs", job)["attempts"][-1]["worker"].partition("@")[2].split(":")[0]
     held = composed.containers()
     service = next(name for name, one in held.items() if one["Id"].startswith(host))
     podman("kill", "--signal", "KILL", composed.name(service))
