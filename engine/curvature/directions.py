@@ -27,7 +27,8 @@ OWN_BYTES = 64 * 2**20  # of weights, up to which every sample of a block draws 
 @dataclass(frozen=True)
 class Direction:
     """A draw: ``seed`` ``[time, batch, neuron...]`` (to be consumed); whether samples are independent of each other;
-    what the direction adds where it meets spikes that it changed itself, ``2·⟨λ, V·ds⟩`` ``[batch]`` (None: nothing).
+    what the direction adds where it meets spikes that it changed itself, ``2·⟨λ, V·ds⟩`` ``[batch, out]`` by output
+    channel (None: nothing).
     """
 
     seed: Change
@@ -98,7 +99,7 @@ def _own(block: Block, wire: Wire, generator: torch.Generator) -> Direction:
         spikes = wire.late(changed[wire.connection.source])
         mapped = wire.map(spikes.flatten(0, 1)).reshape(network.steps, network.batch, -1).transpose(0, 1)
         value = as_tensor(_seed(network, wire, (mapped @ signs).transpose(0, 1)))
-        return 2.0 * (block.bent.acc[wire.connection.target] * value).flatten(2).sum((0, 2))
+        return _met(wire, block.bent.acc[wire.connection.target] * value)
 
     return Direction(_seed(network, wire, (rows @ signs).transpose(0, 1)), True, meets)
 
@@ -113,10 +114,15 @@ def _shared(block: Block, wire: Wire, generator: torch.Generator) -> Direction:
         spikes = wire.late(changed[wire.connection.source])
         value = wire.weigh(wire.map(spikes.flatten(0, 1)), signs)
         acc = block.bent.acc[wire.connection.target]
-        return 2.0 * (acc * value.reshape(acc.shape)).flatten(2).sum((0, 2))
+        return _met(wire, acc * value.reshape(acc.shape))
 
     seed = wire.weigh(seen, signs).reshape(network.steps, network.batch, *wire.target_shape)
     return Direction(seed, False, meets if feeds_itself(network, wire) else None)
+
+
+def _met(wire: Wire, product: Tensor) -> Tensor:
+    """``2·λ·(V·ds)`` ``[time, batch, neuron...]`` by output channel: ``[batch, out]``."""
+    return 2.0 * product.reshape(*product.shape[:2], wire.raw_shape[0], -1).sum((0, 3))
 
 
 def _own_bytes(block: Block, wire: Wire) -> int:

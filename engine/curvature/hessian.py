@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.curvature.adjoints import sum_adjoint
 from engine.curvature.blocks import Block, Blocks
-from engine.curvature.directions import draw
+from engine.curvature.directions import Direction, draw
 from engine.curvature.estimator import Clock, LayerTrace, Progress, StopRule
 from engine.curvature.exact_rest import exact_rest
 from engine.curvature.gauss_newton import GaussNewton, further_probes, gauss_newton, trusted
@@ -20,7 +20,7 @@ from engine.curvature.shards import Merged, Piece, generator_of, merge
 from engine.curvature.sweeps import tangents
 from engine.curvature.wires import Wire
 from engine.errors import InvalidSpec
-from engine.kernels.fill import as_tensor
+from engine.kernels.fill import Change, as_tensor
 from engine.kernels.step import needed
 
 GAUSS_NEWTON_ERROR = 0.5  # of the asked error where the rest is probed: its sweeps serve all layers at once
@@ -41,7 +41,9 @@ def hessian_trace(
     ``H − G``, the curvature of the layer's own neurons and of the next linear layer's are closed where the reset is
     detached (:mod:`engine.curvature.exact_rest`). What is left is ``E[V'(H − G)V]`` over random signs V in one layer,
     one forward tangent pass each (:mod:`engine.curvature.quadratic`), summed over the layers that are not covered.
-    One more sweep, back from ``bend·du``, splits it by output channel: ``V'(H − G)V = Σ_o ⟨V_o, ((H − G)V)_o⟩``.
+    Where they are asked for, one more sweep, back from ``bend·du``, splits it by output channel:
+    ``V'(H − G)V = Σ_o ⟨V_o, ((H − G)V)_o⟩``. On a cycle, and where inputs are dropped, each channel has its own pass
+    instead: ``Σ_o V_o'(H − G)V_o``, which has the same mean.
 
     Args:
         objective: network, samples, loss, surrogate.
@@ -50,8 +52,7 @@ def hessian_trace(
         seed: of the probes.
         events: told after every round.
         dtype: of the derivatives; the network itself runs in float64.
-        channels: traces of output channels too where that takes the further sweep; layers on a cycle, and what meets a
-            dropped input, have none.
+        channels: traces of output channels too.
 
     Raises:
         InvalidSpec: ``invalid_step`` where derivatives overflow.
@@ -175,16 +176,15 @@ def rest_probe(block: Block, name: str, *, channels: bool = False) -> Callable[[
     reached = reached_from(network, wire.connection.target)
     looped = any(feeds_itself(network, w) for s in network.stages if s.name in reached for w in s.wires)
     splits = channels and not looped and all(bend.cross is None for bend in bends.values())
+    alone = range(wire.raw_shape[0]) if channels and not splits else ()  # channels that a sweep each is for
 
-    def probe(seed: int, number: int) -> Piece:
-        place = (f"rest {name}", block.index, number)
-        direction = draw(block, wire, generator_of(seed, place))
+    def sweep(change: Change, direction: Direction, channel: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """``V'(H − G)V`` of every sample ``[batch]``; where they are split, ``bend·du`` of the layers that bend."""
         values = network.outputs.new_zeros(network.batch, dtype=torch.float64)
         changed: dict[str, Tensor] = {}
         pulled: dict[str, Tensor] = {}
         missing = set(bends)
         keep = () if direction.meets is None else (wire.connection.source,)
-        change = as_tensor(direction.seed) if splits else direction.seed
         membranes = tuple(bends) if splits else ()
         for stage, tangent in tangents(network, {wire.connection.target: change}, bends, keep, membranes):
             if tangent.curvature is not None:
@@ -197,13 +197,33 @@ def rest_probe(block: Block, name: str, *, channels: bool = False) -> Callable[[
             if not missing and (direction.meets is None or wire.connection.source in changed):
                 break
         if direction.meets is not None and wire.connection.target in block.bent.acc:
-            values = values + direction.meets(changed)
-        units = values.double().cpu().unsqueeze(1)
-        units = units if direction.independent else units.sum(0, keepdim=True)
-        split = _by_channel(block, wire, pulled, as_tensor(change)) if splits else units.new_zeros(0)
-        return Piece(place, units, split)
+            met = direction.meets(changed)
+            values = values + (met.sum(1) if channel is None else met[:, channel])
+        return values.double(), pulled
+
+    def probe(seed: int, number: int) -> Piece:
+        place = (f"rest {name}", block.index, number)
+        direction = draw(block, wire, generator_of(seed, place))
+        if alone:
+            whole = as_tensor(direction.seed)
+            each = torch.stack([sweep(_only(whole, o, len(alone)), direction, o)[0] for o in alone], dim=1)
+            values, split = each.sum(1), each.sum(0).cpu()
+        else:
+            change = as_tensor(direction.seed) if splits else direction.seed
+            values, pulled = sweep(change, direction)
+            split = _by_channel(block, wire, pulled, as_tensor(change)) if splits else values.new_zeros(0).cpu()
+        units = values.cpu().unsqueeze(1)
+        return Piece(place, units if direction.independent else units.sum(0, keepdim=True), split)
 
     return probe
+
+
+def _only(change: Tensor, channel: int, channels: int) -> Tensor:
+    """``V·X`` ``[time, batch, neuron...]`` of one output channel's weights alone."""
+    kept = torch.zeros_like(change, memory_format=torch.contiguous_format)
+    shape = (*change.shape[:2], channels, -1)
+    kept.view(shape)[:, :, channel] = change.reshape(shape)[:, :, channel]
+    return kept
 
 
 def _by_channel(block: Block, wire: Wire, seeds: dict[str, Tensor], direction: Tensor) -> Tensor:

@@ -59,7 +59,8 @@ class SensitivityStep(Spec):
         default="channel", description="Scales of the roundings whose loss is predicted and measured; as in allocate"
     )
     channels: bool = Field(
-        default=False, description="Traces of output channels of hessian too, for a further sweep a probe; ggn has them"
+        default=False,
+        description="Traces of output channels of hessian too, for a further sweep or more a probe; ggn has them",
     )
     measure: Literal["auto", "on", "off"] = Field(
         default="auto", description="Also measure each layer alone at each width; auto: up to 20 layers"
