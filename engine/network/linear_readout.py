@@ -8,13 +8,14 @@ its straight-through gradient is that of the contraction as long as no state sat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from engine.kernels.rules import FloatLeak, Leak, NoLeak
+from engine.kernels.through import straight_through
 from engine.network.model import Flatten
 
 if TYPE_CHECKING:
@@ -54,20 +55,7 @@ def contract_gradient(stage: Stage, spikes: Tensor, membrane: Tensor, total: Ten
     if not (limit[0] < float(low) and float(high) < limit[1]):
         return total
     linear = _contracted(stage, spikes, membrane.dtype)
-    result: Tensor = _Through.apply(linear.to(total.dtype), total.detach())  # type: ignore[no-untyped-call]
-    return result
-
-
-class _Through(torch.autograd.Function):
-    """The second tensor's value with the first one's gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, linear: Tensor, exact: Tensor) -> Tensor:
-        return exact.clone()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
+    return straight_through(linear.to(total.dtype), total.detach())
 
 
 def _contractible(stage: Stage) -> bool:

@@ -57,13 +57,16 @@ def long_form(program: IntegerProgram, provenance: Mapping[str, str]) -> dict[st
 def _layer(layer: Layer) -> dict[str, Any]:
     scale = layer.scale.view(np.int32).astype(np.int64)  # bits, so that equality is exact
     entries = shrink(scale).astype(np.int32).view(np.float32)
+    own = {"name": layer.name, "shape": list(layer.shape), "scale": _float32(entries)}
+    return own | layer_fields(layer)
+
+
+def layer_fields(layer: Layer) -> dict[str, Any]:
+    """What a layer does, every field; without its name, shape and arrays."""
     return {
-        "name": layer.name,
         "kind": layer.kind,
-        "shape": list(layer.shape),
         "state_bits": layer.state_bits,
         "fraction_bits": layer.fraction_bits,
-        "scale": _float32(entries),
         "leak_v": _leak(layer.leak_v),
         "leak_i": None if layer.leak_i is None else _leak(layer.leak_i),
         "reset": layer.reset,

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.program.bounds import program_bounds
+from engine.program.long_form import layer_fields
 from engine.program.pack import PackedArray, pack_bits, program_arrays, shrink
-from engine.program.program import INPUT, Connection, IntegerProgram, Layer, Leak, Map, SumPool
+from engine.program.program import INPUT, Connection, IntegerProgram, Layer, Map, SumPool
 
 FORMAT, VERSION = "spikebit-program", 3
 UNSEALED = "0" * 64  # stands where the manifest's own digest goes while that digest is computed
@@ -102,19 +103,9 @@ def _input(program: IntegerProgram) -> dict[str, Any]:
 
 def _semantics(layer: Layer) -> dict[str, Any]:
     """What a layer does, without its arrays."""
-    values = {
-        "kind": layer.kind,
-        "state_bits": layer.state_bits,
-        "fraction_bits": layer.fraction_bits,
-        "leak_v": _leak(layer.leak_v),
-        "leak_i": None if layer.leak_i is None else _leak(layer.leak_i),
-        "reset": layer.reset,
-        "reset_timing": layer.reset_timing,
-        "reset_order": layer.reset_order,
-        "drop_reset_input": layer.drop_reset_input,
-        "current": layer.current,
-        "max_spikes": layer.max_spikes,
-    }
+    values = layer_fields(layer)
+    for leak in ("leak_v", "leak_i"):
+        values[leak] = None if values[leak] is None else _but(values[leak], LEAK)
     return _but(values, LAYER)
 
 
@@ -181,10 +172,6 @@ def _scale(bits: NDArray[np.int64]) -> float | str:
 def _decimal(scale: np.float32) -> float:
     """The shortest decimal number whose nearest float32 it is."""
     return float(str(scale))
-
-
-def _leak(leak: Leak) -> dict[str, Any]:
-    return {"kind": leak.kind} | _but({"shift_bits": leak.shift_bits, "rounding": leak.rounding}, LEAK)
 
 
 def _map(part: Map) -> dict[str, Any]:

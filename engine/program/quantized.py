@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from engine.kernels.rules import Leak, MulShiftLeak, NeuronRule, NoLeak, ShiftLeak
+from engine.kernels.through import straight_through
 from engine.network.components import components_of
 from engine.network.model import INPUT, Array, Connection, Network, NeuronLayer, SumPool, shrink
 from engine.network.simulate import Prepared, Stage
@@ -212,27 +213,13 @@ def base_scale(form: QuantizedForm, parameters: Mapping[str, Tensor], layer: Neu
         for method in sorted(methods):
             least = quantizer(method).constrain(least, up=True)
         u = torch.maximum(u, least)
-    rounded: Tensor = _Through.apply(u, u.detach().to(torch.float32).to(torch.float64))  # type: ignore[no-untyped-call]
+    rounded = straight_through(u, u.detach().to(torch.float32).to(torch.float64))
     return rounded.reshape(-1, *[1] * (len(layer.shape) - 1)) if u.dim() else rounded
-
-
-class _Through(torch.autograd.Function):
-    """The second tensor's value with the first one's gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, smooth: Tensor, exact: Tensor) -> Tensor:
-        return exact.clone()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
 
 
 def _round_half_up(value: Tensor, step: float = 1.0) -> Tensor:
     """The nearest multiple of ``step``, a power of two."""
-    nearest = torch.floor(value.detach() / step + 0.5) * step
-    rounded: Tensor = _Through.apply(value, nearest)  # type: ignore[no-untyped-call]
-    return rounded
+    return straight_through(value, torch.floor(value.detach() / step + 0.5) * step)
 
 
 def _rule(
@@ -254,7 +241,7 @@ def _rule(
         reset_sub = _round_half_up(ratio, step)
         if plan.level_bits:
             exact = reset_sub.detach() + 1
-        fire_at = _Through.apply(ratio, exact)  # type: ignore[no-untyped-call]
+        fire_at = straight_through(ratio, exact)
     floor = None
     if dynamics.membrane_floor == "minus_threshold" and layer.threshold is not None:
         floor = _round_half_up(-parameters[f"threshold:{layer.name}"].detach() / unit.detach(), step)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from engine.kernels.through import straight_through
 from engine.quantizers.form import Granularity
 from engine.quantizers.lsq import Lsq
 
@@ -46,17 +45,4 @@ def nearest_power(scale: Tensor, *, up: bool = False) -> Tensor:
     """
     exponent = torch.log2(scale.detach().double())
     exact = torch.exp2(torch.ceil(exponent - 1e-9) if up else torch.round(exponent)).to(scale.dtype)
-    result: Tensor = _Through.apply(scale, exact)  # type: ignore[no-untyped-call]
-    return result
-
-
-class _Through(torch.autograd.Function):
-    """The second tensor's value with the first one's gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, smooth: Tensor, exact: Tensor) -> Tensor:
-        return exact.clone()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
+    return straight_through(scale, exact)

@@ -141,29 +141,7 @@ def _firing(report: Report) -> Block | None:
     later = {layer.layer: layer for layer in after.layers} if after is not None and after is not first else {}
     distance = report.comparison.firing_distance if report.comparison is not None else {}
     newly_dead = report.comparison.newly_dead if report.comparison is not None else {}
-    rates = [(layer.layer, layer.firing_rate) for layer in first.layers]
-    dead = [(layer.layer, float(layer.dead)) for layer in first.layers]
-    rates_after = [(name, layer.firing_rate) for name, layer in later.items()] or None
-    dead_after = [(name, float(layer.dead)) for name, layer in later.items()] or None
-    drawn = [
-        Figure(
-            "Mean firing rate per layer (measured).",
-            lambda: figures.before_after(
-                "rates", "Firing rate per layer", "spikes per neuron and step", rates, rates_after
-            ),
-        )
-    ]
-    if distance:
-        pairs: Sequence[tuple[str, float]] = list(distance.items())
-        drawn.append(Figure("How far the neurons' firing rates moved (measured).", lambda: figures.distances(pairs)))
-    drawn.append(
-        Figure(
-            "Neurons that never fire on the test split (measured).",
-            lambda: figures.before_after(
-                "dead", "Dead neurons per layer", "neurons that never fire", dead, dead_after, whole=True
-            ),
-        )
-    )
+    drawn = _firing_figures(first, later, distance)
     rows = _firing_rows(first, later, distance, newly_dead)
     header = (
         "layer",
@@ -198,6 +176,36 @@ def _firing(report: Report) -> Block | None:
         )
         tables.append(evaluation.operations(first, after if after is not first else None))
     return Block("firing", "Firing", tuple(said), tuple(drawn), tuple(tables))
+
+
+def _firing_figures(
+    first: EvaluateSection, later: Mapping[str, LayerActivity], distance: Mapping[str, float]
+) -> list[Figure]:
+    """Rates, how far they moved, and dead neurons: before, and after where that is known."""
+    rates = [(layer.layer, layer.firing_rate) for layer in first.layers]
+    dead = [(layer.layer, float(layer.dead)) for layer in first.layers]
+    rates_after = [(name, layer.firing_rate) for name, layer in later.items()] or None
+    dead_after = [(name, float(layer.dead)) for name, layer in later.items()] or None
+    drawn = [
+        Figure(
+            "Mean firing rate per layer (measured).",
+            lambda: figures.before_after(
+                "rates", "Firing rate per layer", "spikes per neuron and step", rates, rates_after
+            ),
+        )
+    ]
+    if distance:
+        pairs: Sequence[tuple[str, float]] = list(distance.items())
+        drawn.append(Figure("How far the neurons' firing rates moved (measured).", lambda: figures.distances(pairs)))
+    drawn.append(
+        Figure(
+            "Neurons that never fire on the test split (measured).",
+            lambda: figures.before_after(
+                "dead", "Dead neurons per layer", "neurons that never fire", dead, dead_after, whole=True
+            ),
+        )
+    )
+    return drawn
 
 
 def _firing_rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,11 +84,7 @@ def capture(
         walk = _walk(adapter, steps, x[: max(_BATCH, traced)])
         graph, profile = walk.finish(readout)
         _prove(adapter, own, walk)
-        sums = [walk.output.sum(0)]
-        for start in range(max(_BATCH, traced), len(x), _BATCH):
-            more = _walk(adapter, steps, x[start : start + _BATCH])
-            _prove(adapter, own, more)
-            sums.append(more.output.sum(0))
+        sums = [walk.output.sum(0), *_more_sums(adapter, own, steps, x[max(_BATCH, traced) :])]
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     nir.write(folder / "model.nir", graph)
@@ -108,6 +104,14 @@ def capture(
         None if labels is None else folder / "samples.npz",
         profile,
     )
+
+
+def _more_sums(adapter: Adapter, own: torch.nn.Module, steps: Sequence[Step], x: Any) -> Iterator[torch.Tensor]:
+    """Outputs summed over time of further samples, proved batch by batch."""
+    for start in range(0, len(x), _BATCH):
+        more = _walk(adapter, steps, x[start : start + _BATCH])
+        _prove(adapter, own, more)
+        yield more.output.sum(0)
 
 
 def _walk(adapter: Adapter, steps: Sequence[Step], x: Any) -> Walk:

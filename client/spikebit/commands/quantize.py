@@ -63,33 +63,37 @@ def quantize(
     started, deadline = time.monotonic(), common.deadline_after(timeout)
     own_plan = None if plan is None else common.read_json(plan, "--plan")
     inputs = inputs_from(model, data, dynamics, dynamics_set, repair, expect_counts, data_options)
-    request: dict[str, Any] = {
-        "recipe": recipe,
-        "plan": own_plan,
-        "mean_weight_bits": avg_bits,
-        "program_bytes": max_bytes,
-        "gates": _given(max_accuracy_drop_points=max_drop, max_program_bytes=max_bytes, max_mean_weight_bits=avg_bits),
-        "target": target,
-        "memory": _given(flash_bytes=flash, ram_bytes=ram) or None,
-        "exports": export or None,
-        "expect": expect,
-        "seed": seed,
-        "label": label or model.stem,
-    }
+    request = _request(
+        recipe=recipe, plan=own_plan, mean_weight_bits=avg_bits, program_bytes=max_bytes, max_drop=max_drop,
+        target=target, flash=flash, ram=ram, exports=export or None, expect=expect, seed=seed,
+        label=label or model.stem,
+    )  # fmt: skip
     with common.connect() as client, board() as shown:
-        body = _given(**request) | upload_inputs(client, shown, inputs, deadline)
+        body = request | upload_inputs(client, shown, inputs, deadline)
         estimate = client.dry_run(body) if dry_run else None
         finished = None if dry_run else finish(client, shown, client.submit(body), deadline, out)
     if finished is None:
         _print_estimate(estimate or {}, as_json)
-        return
-    document = _document(finished, out, time.monotonic() - started)
+    else:
+        _tell(finished, out, time.monotonic() - started, as_json)
+
+
+def _tell(finished: Finished, out: Path | None, seconds: float, as_json: bool) -> None:
+    """Print what came out; a failed gate is the exit status."""
     if as_json:
-        print_json(document)
+        print_json(_document(finished, out, seconds))
     else:
         _print(finished, out)
     if finished.job.verdict == "fail":
         raise typer.Exit(GATE_FAILED)
+
+
+def _request(**fields: Any) -> dict[str, Any]:
+    """The job's fields but its uploads; options that were left out are left out."""
+    most = {"max_accuracy_drop_points": fields.pop("max_drop"), "max_program_bytes": fields["program_bytes"]}
+    machine = {"flash_bytes": fields.pop("flash"), "ram_bytes": fields.pop("ram")}
+    gates = _given(**most, max_mean_weight_bits=fields["mean_weight_bits"])
+    return _given(**fields, gates=gates, memory=_given(**machine) or None)
 
 
 def _given(**fields: Any) -> dict[str, Any]:
